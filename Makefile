@@ -1,0 +1,75 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help run split test test-services chaos bench lint format protos release-contracts lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+run: .venv/runtime ## run the shop at 127.0.0.1:8000 and gRPC at :50051 (PORT=… GRPC_PORT=…)
+	@exec $(BIN)/python -m shop.supervisor
+
+split: .venv/runtime ## run one deployment per context, the gateway in front (CHANNEL=rest or grpc)
+	@SHOP_PLACEMENT=split exec $(BIN)/python -m shop.supervisor
+
+test: .venv/dev ## the whole test suite
+	@$(BIN)/python -m pytest
+
+test-services: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
+test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//
+test-services: export CACHE_URL ?= redis://127.0.0.1:6379/0
+# Whole shops run after the rest: a test's long transaction holds back the events of all databases
+# of one PostgreSQL.
+RUNNING := tests/chaos tests/journeys/test_placements.py tests/test_supervisor.py
+test-services: .venv/dev ## the test suite on PostgreSQL, RabbitMQ and Redis, found here or by the URLs
+	@$(BIN)/python -m pytest $(RUNNING:%=--ignore %)
+	@$(BIN)/python -m pytest -n0 $(RUNNING)
+
+chaos: .venv/dev ## the long tests, with processes killed and frozen
+	@$(BIN)/python -m pytest -m chaos
+
+bench: .venv/runtime ## what a call costs on each channel
+	@$(BIN)/python -m bench.calls
+
+lint: .venv/dev ## style, types, imports; contracts break nothing released; all generated is fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py topology check
+	$(BIN)/python manage.py flow --check
+	$(BIN)/python -m protos.breaking
+	$(BIN)/python protos/generate.py --check
+
+format: .venv/dev ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: .venv/dev ## generate code from the contracts
+	$(BIN)/python protos/generate.py
+
+release-contracts: .venv/dev ## today's contracts are what others hold: from now on nothing in them breaks
+	$(BIN)/python -m protos.breaking --release
+
+lock: ## resolve requirements*.in into hash-locked requirements*.txt (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url requirements.in -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove what running and testing leaves behind, and the environment
+	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The shop needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.txt | .venv/bin/python
+	@echo "Installing what the shop needs (once) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/runtime
+	@echo "Installing what its tests need (once) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
