@@ -1,0 +1,1 @@
+"""The public face of a context: errors, JWT, idempotency keys, pagination, limits."""

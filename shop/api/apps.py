@@ -1,0 +1,11 @@
+"""Names the app for people, and lets the clock know what it has to purge."""
+
+from django.apps import AppConfig
+
+
+class ApiConfig(AppConfig):
+    name = "shop.api"
+    verbose_name = "API"
+
+    def ready(self) -> None:
+        from shop.api import idempotency  # noqa: F401  # registers with the clock

@@ -1,0 +1,43 @@
+"""Secrets that development makes for itself, once, and keeps under var/keys/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from django.core.management.utils import get_random_secret_key
+
+
+def kept(file: Path, make: Callable[[], str]) -> str:
+    """The secret in a file that only its owner can read; made where there is none yet.
+
+    Processes that start together agree on one: the first link wins.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
+            out.write(make())
+        with suppress(FileExistsError):
+            os.link(draft, file)
+        draft.unlink()
+    return file.read_text()
+
+
+def random_secret() -> str:
+    """A key for Django's signatures."""
+    return get_random_secret_key()
+
+
+def rsa_key() -> str:
+    """A private RSA key of 2048 bits, in PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()

@@ -1,0 +1,1 @@
+"""Tell the others: the event store, its relay, and deliveries to handlers."""

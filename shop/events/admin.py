@@ -1,0 +1,137 @@
+"""Events, and what became of each: who has handled it, who has given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.http import HttpRequest
+
+from shop.backoffice import Record, joined, label, row_action, rows
+from shop.events import delivery, handlers
+from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.jobs.admin import JobAdmin
+
+Choices = list[tuple[str, str]]
+
+
+class Known(admin.SimpleListFilter):
+    """Rows whose field, named like the parameter, has one of the values that can occur. Django's
+    own filter would read the whole table to find them."""
+
+    def values(self) -> set[str]:
+        raise NotImplementedError
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(value, value) for value in sorted(self.values())]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        return queryset.filter(**{str(self.parameter_name): value}) if value else queryset
+
+
+class OfSource(Known):
+    title = parameter_name = "source"
+
+    def values(self) -> set[str]:
+        return set(settings.DEPLOYMENT.queues)
+
+
+class OfContext(Known):
+    title = parameter_name = "context"
+
+    def values(self) -> set[str]:
+        return {handler.context for handler in handlers.registered()}
+
+
+class OfHandler(Known):
+    title = parameter_name = "handler"
+
+    def values(self) -> set[str]:
+        return {handler.name for handler in handlers.registered()}
+
+
+class OfType(Known):
+    title = parameter_name = "type"
+
+    def values(self) -> set[str]:
+        return {handler.type for handler in handlers.registered()}
+
+
+@admin.register(Event)
+class EventAdmin(Record):
+    icon = "history"
+    list_display = ["type", "stream", "version", "actor", "recorded_at"]
+    list_filter = [OfSource, OfType, "recorded_at"]
+    search_fields = ["stream", "id", "correlation_id"]
+    ordering = ["-position"]
+    fieldsets = [
+        (None, {"fields": [("type", "recorded_at"), ("stream", "version"), "actor", "links"]}),
+        ("What happened", {"fields": ["data"]}),
+        (
+            "Where it came from",
+            {
+                "fields": [
+                    ("id", "source"),
+                    ("position", "transaction_id"),
+                    ("correlation_id", "causation_id"),
+                    "traceparent",
+                ]
+            },
+        ),
+    ]
+
+    @admin.display(description="see also")
+    def links(self, event: Event) -> str:
+        return joined(
+            rows("events.delivery", "deliveries", event_id=event.id),
+            rows("events.event", "the whole stream", stream=event.stream),
+            rows("events.event", "all that it belongs to", correlation_id=event.correlation_id),
+        )
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(JobAdmin):
+    icon = "local_post_office"
+    list_display = ["type", "handler", "shown_state", "attempts", "stream", "received_at", "error"]
+    list_filter = ["state", OfContext, OfHandler, OfType, "received_at"]
+    search_fields = ["stream", "event_id"]
+    actions = ["retry", "discard"]
+    actions_detail = ["retry_one", "discard_one"]
+    fieldsets = [
+        (None, {"fields": [("shown_state", "attempts"), ("handler", "due_at"), "error"]}),
+        ("Event", {"fields": ["type", "stream", "links", ("received_at", "done_at"), "event"]}),
+    ]
+
+    discard, discard_one = row_action(
+        delivery.discard, "Discard for good", "discarded", icon="delete"
+    )
+
+    @admin.display(description="state", ordering="state")
+    def shown_state(self, row: Delivery) -> str:
+        discarded = row.state == Delivery.State.DONE and row.done_at is None
+        return label("discarded" if discarded else row.state)
+
+    @admin.display(description="see also")
+    def links(self, row: Delivery) -> str:
+        return joined(
+            rows("events.event", "the event", id=row.event_id),
+            rows("events.delivery", "its other deliveries", event_id=row.event_id),
+            rows("events.delivery", "the whole stream", stream=row.stream),
+        )
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(Record):
+    icon = "rss_feed"
+    list_display = ["handler", "position", "transaction_id", "updated_at"]
+    search_fields = ["handler"]
+    ordering = ["handler"]
+
+
+@admin.register(RelayPosition)
+class RelayPositionAdmin(Record):
+    icon = "forward"
+    list_display = ["name", "position", "transaction_id", "updated_at"]
+    search_fields = ["name"]

@@ -1,0 +1,83 @@
+"""Events that arrive: each handler has its effect once, however often an event comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task, shared_task
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from google.protobuf.json_format import ParseDict
+
+from protos import events_pb2
+from shop.events import handlers
+from shop.events.envelope import Json, to_json
+from shop.events.models import Delivery
+from shop.refusal import Conflict
+from shop.telemetry import correlation
+
+TASK = "shop.events.deliver"
+
+
+class NotParked(Conflict):
+    """Only a delivery that was given up can be discarded."""
+
+    code = "not_parked"
+
+
+@shared_task(name=TASK, bind=True)
+def deliver(self: Task[Any, Any], event: Json) -> None:
+    """Run one context's handlers for an event. The queue that it came through says whose."""
+    received = ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
+    queue = (self.request.headers or {})["queue"]
+    for handler in handlers.registered(context=queue, type=received.type):
+        delivery = receive(received, handler)
+        if delivery:
+            delivery.attempt()
+
+
+def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
+    """Note that an event has come for a handler, and claim it. None where it is done, or in
+    other hands."""
+    delivery = _new(event, handler)
+    delivery.hold()
+    try:
+        with transaction.atomic():
+            delivery.save(force_insert=True)
+        return delivery
+    except IntegrityError:
+        known = Delivery.objects.only("pk").get(event_id=event.id, handler=handler.name)
+        return Delivery.claim(known.pk)
+
+
+def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+    """Make sure that each event has a delivery to this handler. Those that were missing are
+    due now. Says how many were missing."""
+    ids = [event.id for event in events]
+    known = Delivery.objects.filter(handler=handler.name, event_id__in=ids)
+    seen = {str(event_id) for event_id in known.values_list("event_id", flat=True)}
+    missing = [_new(event, handler) for event in events if event.id not in seen]
+    Delivery.objects.bulk_create(missing, ignore_conflicts=True)
+    return len(missing)
+
+
+def discard(delivery: Delivery) -> None:
+    """Settle a parked delivery without its effect: its handler will never have this event. It is
+    done then, but at no time. Raises NotParked."""
+    by = correlation.current().actor
+    parked = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PARKED)
+    error = f"discarded by {by}; {delivery.error}"
+    if not parked.update(state=Delivery.State.DONE, error=error):
+        raise NotParked("Only a parked delivery can be discarded.")
+
+
+def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:
+    return Delivery(
+        event_id=event.id,
+        handler=handler.name,
+        context=handler.context,
+        type=event.type,
+        stream=event.subject,
+        event=to_json(event),
+        due_at=Now(),
+    )

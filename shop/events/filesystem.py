@@ -1,0 +1,94 @@
+"""The embedded broker: kombu's filesystem transport, made safe for several processes at once.
+
+kombu writes a message into its final file, and a binding into a new one, before it locks
+them: another process can read half of it. Here both appear whole, a message is taken by
+renaming it, and nothing is written outside the broker's own folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty
+from time import time_ns
+from typing import Any
+from uuid import uuid4
+
+from kombu.exceptions import ChannelError
+from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
+from kombu.utils.json import dumps, loads
+
+
+class Channel(filesystem.Channel):
+    """A channel whose messages and bindings are never seen half written."""
+
+    def _folder(self) -> Path:
+        """Where messages lie. One folder for both directions; made again where it is gone."""
+        folder = Path(self.data_folder_in)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        self._folder()
+
+    def get_table(self, exchange: str) -> Any:
+        """The bindings of an exchange. Raises ChannelError where its file is gone: kombu would
+        drop the message, and whoever publishes must declare its queues again."""
+        if not (self.control_folder / f"{exchange}.exchange").exists():
+            raise ChannelError(f"exchange {exchange!r} has no bindings (any more)")
+        return super().get_table(exchange)
+
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        folder = self._folder()
+        name = f"{time_ns()}_{uuid4()}.{queue}.msg"
+        draft = folder / f"{name}.draft"
+        draft.write_text(dumps(payload))
+        draft.rename(folder / name)
+
+    def _get(self, queue: str, timeout: Any = None) -> Any:
+        folder = self._folder()
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208  # names are all it needs
+            if name.partition(".")[2] != f"{queue}.msg":
+                continue
+            taken = folder / f"{name}.taken"
+            try:
+                (folder / name).rename(taken)
+            except FileNotFoundError:  # another worker was faster
+                continue
+            payload = loads(taken.read_text())
+            taken.unlink()
+            return payload
+        raise Empty
+
+    def _queue_bind(self, exchange: str, routing_key: Any, pattern: Any, queue: str) -> None:
+        with self._bindings():
+            file = self.control_folder / f"{exchange}.exchange"
+            if not file.exists():
+                file.with_suffix(".draft").write_text("[]")
+                file.with_suffix(".draft").rename(file)
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+
+    @contextmanager
+    def _bindings(self) -> Iterator[None]:
+        self.control_folder.mkdir(parents=True, exist_ok=True)
+        with (self.control_folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class Transport(filesystem.Transport):
+    """kombu's filesystem transport on such channels."""
+
+    Channel = Channel
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        # What a connection has declared is not known to have been declared by all others:
+        # the folder may have been emptied in between.
+        self.state = virtual.BrokerState()
+
+
+TRANSPORT_ALIASES["filesystem"] = f"{__name__}:Transport"

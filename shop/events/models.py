@@ -1,0 +1,154 @@
+"""The event store, which is the outbox too; what was delivered; how far each handler has read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.expressions import Func
+from django.utils import timezone
+from google.protobuf.json_format import ParseDict
+from uuid_utils.compat import uuid7
+
+from protos import events_pb2
+from shop.events import handlers
+from shop.events.envelope import to_message
+from shop.jobs.models import Job
+from shop.telemetry.correlation import Correlation, correlated
+from shop.telemetry.tracing import span
+
+
+class CurrentTransaction(Func):
+    """The id of the writing transaction. SQLite has one writer at a time, and needs none."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sql(self, *args: Any, **extra: Any) -> Any:
+        return "0", ()
+
+    def as_postgresql(self, *args: Any, **extra: Any) -> Any:
+        return "pg_current_xact_id()::text::bigint", ()
+
+
+class OldestOpenTransaction(Func):
+    """Transactions below this id have all ended: nothing can appear among them any more."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sql(self, *args: Any, **extra: Any) -> Any:
+        return "1", ()
+
+    def as_postgresql(self, *args: Any, **extra: Any) -> Any:
+        return "pg_snapshot_xmin(pg_current_snapshot())::text::bigint", ()
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def after(self, transaction_id: int, position: int) -> EventQuerySet:
+        """What was committed after a position, in commit order.
+
+        The order of ids is not the order of commits on PostgreSQL: reading by `id > last` loses
+        events. The pair (transaction id, id), below the oldest transaction that is still open,
+        loses none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
+        """
+        later = Q(transaction_id__gt=transaction_id) | Q(
+            transaction_id=transaction_id, position__gt=position
+        )
+        return (
+            self.filter(later)
+            .filter(transaction_id__lt=OldestOpenTransaction())
+            .order_by("transaction_id", "position")
+        )
+
+
+class Event(models.Model):
+    """A fact, appended in the transaction that made it true. Never changed."""
+
+    position = models.BigAutoField(primary_key=True)
+    transaction_id = models.BigIntegerField()
+    id = models.UUIDField(unique=True, default=uuid7)
+    source = models.CharField(max_length=50, help_text="The context whose event this is")
+    stream = models.CharField(max_length=100)
+    version = models.PositiveIntegerField(help_text="In its stream, from 1")
+    type = models.CharField(max_length=100)
+    data = models.JSONField()
+    correlation_id = models.CharField(max_length=64, db_index=True)
+    causation_id = models.CharField(max_length=64, blank=True)
+    actor = models.CharField(max_length=100, blank=True)
+    traceparent = models.CharField(max_length=55, blank=True)
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "version"], name="events_event_version")
+        ]
+        indexes = [
+            models.Index(fields=["transaction_id", "position"], name="events_event_commit_order")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stream}/{self.version}"
+
+
+class Delivery(Job):
+    """An event's way to one handler. The row is done in the transaction of the effect."""
+
+    event_id = models.UUIDField()
+    handler = models.CharField(max_length=100)
+    context = models.CharField(max_length=50)
+    type = models.CharField(max_length=100)
+    stream = models.CharField(max_length=100, db_index=True)
+    event = models.JSONField(help_text="The event as it came, with its envelope")
+    received_at = models.DateTimeField(default=timezone.now)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(Job.Meta):
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["event_id", "handler"], name="events_delivery_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} to {self.handler}"
+
+    @property
+    def queue(self) -> str:
+        return self.context
+
+    def work(self) -> None:
+        """Ask what the handler wants to know, then run it and be done in one transaction."""
+        event = ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
+        handler = handlers.named(self.handler)
+        message = to_message(event)
+        correlation = Correlation(event.correlationid, causation=event.id, actor=event.actor)
+        with correlated(correlation), span(f"{self.type} to {self.handler}", event.traceparent):
+            answers = [ask(message) for ask in handler.asks]
+            with transaction.atomic():
+                self.finish(done_at=timezone.now())
+                handler.function(message, *answers)
+
+
+class Subscription(models.Model):
+    """How far the feed of a handler's events has been compared with its deliveries."""
+
+    handler = models.CharField(max_length=100, primary_key=True)
+    transaction_id = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.handler
+
+
+class RelayPosition(models.Model):
+    """How far this database's events have been published."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    transaction_id = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,75 @@
+"""Append events and read them back."""
+
+from __future__ import annotations
+
+import json
+
+from django.db import IntegrityError, connection
+from django.db.models import Max
+from google.protobuf.message import Message
+
+from protos import events_pb2
+from shop.events.envelope import source_of, to_json, type_of
+from shop.events.models import CurrentTransaction, Event
+from shop.refusal import Conflict
+from shop.telemetry import correlation
+from shop.telemetry.tracing import traceparent
+
+
+class VersionConflict(Conflict):
+    """Somebody else appended to the stream first."""
+
+    code = "version_conflict"
+
+
+def record(message: Message, *, stream: str, expected_version: int | None = None) -> Event:
+    """Append a fact to a stream such as "order-<id>", in the transaction that makes it true.
+
+    With `expected_version`, the version of the stream's last event (0 for a new stream), the
+    append is refused with VersionConflict where the stream has gone on; the transaction must
+    then be rolled back. Raises RuntimeError outside a transaction.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError(f"record({type_of(message)}) outside a transaction")
+    version = expected_version
+    if version is None:
+        version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    why = correlation.current()
+    try:
+        event = Event.objects.create(
+            transaction_id=CurrentTransaction(),
+            source=source_of(type_of(message)),
+            stream=stream,
+            version=version + 1,
+            type=type_of(message),
+            data=to_json(message),
+            correlation_id=why.id,
+            causation_id=why.causation,
+            actor=why.actor,
+            traceparent=traceparent(),
+        )
+    except IntegrityError:
+        raise VersionConflict(f"{stream} has gone on beyond version {version}") from None
+    del event.transaction_id  # the database knows it; Django asks for it when it is wanted
+    return event
+
+
+def envelope(event: Event) -> events_pb2.Event:
+    """A stored event as it travels."""
+    message = events_pb2.Event(
+        specversion="1.0",
+        id=str(event.id),
+        source=event.source,
+        type=event.type,
+        subject=event.stream,
+        sequence=event.version,
+        datacontenttype="application/json",
+        data=json.dumps(event.data),
+        correlationid=event.correlation_id,
+        causationid=event.causation_id,
+        actor=event.actor,
+        traceparent=event.traceparent,
+        position=events_pb2.Position(transaction=event.transaction_id, id=event.position),
+    )
+    message.time.FromDatetime(event.recorded_at)
+    return message

@@ -1,0 +1,1 @@
+"""Work that outlives a process: due rows, leases, the clock."""

@@ -1,0 +1,74 @@
+"""The clock: what has to be done every so often, once per deployment.
+
+`@every(seconds)` marks a function of no arguments. The process that holds the clock's lease
+calls it; it must be short, and safe to be called twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from django.apps import apps
+
+from shop.jobs.models import Job
+from shop.jobs.tasks import nudge
+
+log = logging.getLogger(__name__)
+
+Function = Callable[[], None]
+
+_periodic: list[tuple[float, Function]] = []
+
+NUDGE_AGAIN_AFTER = 5.0
+BATCH = 500
+
+
+def every(seconds: float) -> Callable[[Function], Function]:
+    """Decorator: call this function every so many seconds."""
+
+    def register(function: Function) -> Function:
+        _periodic.append((seconds, function))
+        return function
+
+    return register
+
+
+class Clock:
+    """Calls what is due. One instance a process."""
+
+    def __init__(self) -> None:
+        self._next = dict.fromkeys((function for _, function in _periodic), 0.0)
+
+    def tick(self) -> bool:
+        """Call each periodic function whose time has come. An error in one stops no other."""
+        for seconds, function in _periodic:
+            if monotonic() < self._next[function]:
+                continue
+            self._next[function] = monotonic() + seconds
+            try:
+                function()
+            except Exception:
+                log.exception("%s.%s failed", function.__module__, function.__name__)
+        return False
+
+
+_nudged: dict[tuple[str, str], float] = {}
+
+
+@every(seconds=0.5)
+def nudge_due_jobs() -> None:
+    """Bring every due row to a worker, again and again until one has taken it."""
+    now = monotonic()
+    for key in [key for key, at in _nudged.items() if now - at > NUDGE_AGAIN_AFTER]:
+        del _nudged[key]
+    for model in apps.get_models():
+        if not issubclass(model, Job):
+            continue
+        model.park_exhausted()
+        for job in model.due()[:BATCH]:
+            key = (model._meta.label, str(job.pk))
+            if key not in _nudged:
+                _nudged[key] = now
+                nudge(job)

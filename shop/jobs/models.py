@@ -1,0 +1,181 @@
+"""Work that outlives a process: rows that are due, and leases that say who may work on what.
+
+A row is its own queue. It is due at a time; whoever claims it holds it for a lease; where
+that one dies, it is due again. Celery only brings the news that a row is due.
+All times are compared by the database's clock, so that no process's clock matters.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from django.db import IntegrityError, models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class LeaseLost(Exception):
+    """Somebody else holds this by now: what was being done must be rolled back."""
+
+
+class Lease(models.Model):
+    """A named right that at most one process has at a time, such as being the relay."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    holder = models.CharField(max_length=100)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def hold(cls, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a lease. False where another holder's has not run out."""
+        until = Now() + timedelta(seconds=seconds)
+        free = Q(holder=holder) | Q(expires_at__lte=Now())
+        if cls.objects.filter(free, name=name).update(holder=holder, expires_at=until):
+            return True
+        try:
+            with transaction.atomic():
+                cls.objects.create(name=name, holder=holder, expires_at=until)
+            return True
+        except IntegrityError:
+            return False
+
+    @classmethod
+    def let_go(cls, name: str, holder: str) -> None:
+        """Give a lease back, so that the next holder need not wait for its end."""
+        cls.objects.filter(name=name, holder=holder).update(expires_at=Now())
+
+
+class Job(models.Model):
+    """A row of work: due at a time, tried until it is done or, after `max_attempts`, parked.
+
+    A subclass says in `work` what is to be done, and calls `finish` in the transaction that
+    has the effect. `attempts` is counted before the work begins, so that work which kills its
+    process is counted too; it is also the fencing token that tells the holder from a late one.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        DONE = "done"
+        PARKED = "parked"
+
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    granted_attempts = models.PositiveIntegerField(
+        default=0, help_text="Granted by hand, beyond the first ones"
+    )
+    due_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    lease: ClassVar[timedelta] = timedelta(seconds=15)
+    max_attempts: ClassVar[int | None] = 8
+
+    class Meta:
+        abstract = True
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                condition=Q(state="waiting"),
+                name="%(class)s_due",
+            ),
+            models.Index(
+                fields=["state"],
+                condition=Q(state="parked"),
+                name="%(class)s_parked",
+            ),
+        ]
+
+    @property
+    def queue(self) -> str:
+        """The context whose worker does this."""
+        raise TypeError(f"{type(self).__name__} does not say whose worker does it")
+
+    def work(self) -> None:
+        """Do it, outside any transaction. Must call `finish` in the one that has the effect."""
+        raise TypeError(f"{type(self).__name__} does not say how it is done")
+
+    @classmethod
+    def due(cls) -> models.QuerySet[Self]:
+        """What should be worked on now, longest due first."""
+        objects: models.Manager[Self] = cls._default_manager
+        return objects.filter(state=cls.State.WAITING, due_at__lte=Now()).order_by("due_at")
+
+    @classmethod
+    def claim(cls, pk: Any) -> Self | None:
+        """Take a due row for one lease. None where it is not due, or somebody else took it."""
+        due = cls.due().filter(pk=pk).order_by()
+        if cls.max_attempts is not None:
+            due = due.filter(attempts__lt=F("granted_attempts") + cls.max_attempts)
+        taken = due.update(attempts=F("attempts") + 1, due_at=Now() + cls.lease)
+        objects: models.Manager[Self] = cls._default_manager
+        return objects.get(pk=pk) if taken else None
+
+    @classmethod
+    def park_exhausted(cls) -> None:
+        """Park what is due again after its last attempt: whoever made that has died of it."""
+        if cls.max_attempts is not None:
+            exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
+            exhausted.order_by().update(
+                state=cls.State.PARKED, due_at=None, error="every attempt ended without a word"
+            )
+
+    def hold(self) -> None:
+        """Make a row that is not saved yet one that its creator has already claimed."""
+        self.attempts = 1
+        self.due_at = Now() + self.lease
+
+    def attempt(self) -> bool:
+        """Work on a claimed row. True where it is done; a failure is kept and tried again."""
+        try:
+            self.work()
+        except LeaseLost:
+            return False
+        except Exception as error:
+            self.fail(error)
+            return False
+        return True
+
+    def held(self) -> models.QuerySet[Self]:
+        """This row, where this attempt still holds it."""
+        objects: models.Manager[Self] = type(self)._default_manager
+        return objects.filter(pk=self.pk, state=self.State.WAITING, attempts=self.attempts)
+
+    def advance(self, **changes: Any) -> None:
+        """Change a held row. Raises LeaseLost, for the transaction around to roll back."""
+        if not self.held().update(**changes):
+            raise LeaseLost(f"{self._meta.label} {self.pk}")
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    def finish(self, **changes: Any) -> None:
+        """Mark a held row done, in the transaction of the effect. Raises LeaseLost."""
+        self.advance(state=self.State.DONE, due_at=None, error="", **changes)
+
+    def fail(self, error: Exception) -> None:
+        """Keep the error; due again later, or parked after `max_attempts`."""
+        changes: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:2000]}
+        if (
+            self.max_attempts is not None
+            and self.attempts >= self.max_attempts + self.granted_attempts
+        ):
+            changes |= {"state": self.State.PARKED, "due_at": None}
+        else:
+            changes |= {"due_at": Now() + self.backoff()}
+        self.held().update(**changes)
+
+    def backoff(self) -> timedelta:
+        """How long to wait after this attempt: 1, 2, 4 … 60 seconds."""
+        return timedelta(seconds=min(2 ** min(self.attempts - 1, 6), 60))
+
+    def retry_now(self) -> None:
+        """Make a waiting or parked row due at once, and grant it as many attempts as a new one.
+
+        `attempts` itself goes on counting: it tells a late holder from the present one.
+        """
+        rows = type(self)._default_manager.filter(pk=self.pk).exclude(state=self.State.DONE)
+        rows.update(
+            state=self.State.WAITING, granted_attempts=F("attempts"), due_at=Now(), error=""
+        )

@@ -1,0 +1,32 @@
+"""Mail in development: one file per message under var/mail/, named by its Message-ID.
+
+The same message sent twice is one file, as it is one message to a mail server that knows ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+
+
+class FileBackend(BaseEmailBackend):
+    """Writes messages to settings.MAIL_DIR."""
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        settings.MAIL_DIR.mkdir(parents=True, exist_ok=True)
+        for email in email_messages:
+            self._write(email.message())
+        return len(email_messages)
+
+    def _write(self, message: Any) -> None:
+        local_part = message["Message-ID"].strip("<>").partition("@")[0]
+        name = re.sub(r"[^A-Za-z0-9.-]", "-", local_part)
+        draft = settings.MAIL_DIR / f".{name}.{uuid4().hex}"
+        draft.write_bytes(message.as_bytes())
+        draft.replace(settings.MAIL_DIR / f"{name}.eml")

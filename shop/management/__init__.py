@@ -1,0 +1,1 @@
+"""Commands of the machine: `manage.py help` lists them."""

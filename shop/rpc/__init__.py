@@ -1,0 +1,1 @@
+"""Ask another context: generated stubs on channels, generated servicers behind them."""

@@ -1,0 +1,105 @@
+"""The internal REST API: one generic view serves every method that a contract annotates.
+
+For other deployments of the shop, which prove themselves by a service token, and, to look at
+what has no side effects, for staff in a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import grpc
+from django.urls import URLPattern, re_path
+from google.protobuf import json_format
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from shop.api.auth import BrowserAuthentication
+from shop.api.parsers import LimitedJSONParser
+from shop.refusal import Refusal, to_grpc
+from shop.rpc import identity
+from shop.rpc.entry import entered
+from shop.rpc.outcome import CallError
+from shop.rpc.registry import registry
+from shop.rpc.rest import LARGEST
+from shop.rpc.served import answer, handler_of
+from shop.rpc.transcoding import HTTP_OF, Rule, error_body, from_http, rule, to_body
+
+TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
+UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+class InternalParser(LimitedJSONParser):
+    """JSON of up to what gRPC takes."""
+
+    limit = LARGEST
+
+
+class Method(APIView):
+    """One address, and the methods that are there."""
+
+    authentication_classes = [BrowserAuthentication]
+    permission_classes = ()
+    parser_classes = [InternalParser]
+    schema = None
+    rules: dict[str, Rule] = {}
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        return [*self.rules, "OPTIONS"]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method not in self.allowed_methods:
+            raise exceptions.MethodNotAllowed(request.method or "")
+
+    def call(self, request: Request, **path: str) -> Response:
+        rule = self.rules[request.method or ""]
+        try:
+            message = self._ask(rule, request, path)
+        except CallError as error:
+            return Response(error_body(error), status=HTTP_OF.get(error.code(), 500))
+        return Response(to_body(message))
+
+    get = post = put = patch = delete = call
+
+    def _ask(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
+        authorization = request.headers.get("Authorization", "")
+        if not authorization and request.method == "GET" and request.user.is_staff:
+            authorization = f"Bearer {identity.token()}"
+        try:
+            with entered(
+                rule.method,
+                authorization=authorization,
+                traceparent=request.headers.get("traceparent", ""),
+                seconds=_seconds(request.headers.get("Grpc-Timeout", "")),
+            ):
+                message = from_http(rule, path, request.query_params, request.data)
+                return answer(handler_of(rule.method), message, peer="rest")
+        except Refusal as refusal:
+            status = to_grpc(refusal)
+            raise CallError(status.code, status.details, status.trailing_metadata) from None
+        except json_format.ParseError as error:
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+
+
+def urlpatterns() -> list[URLPattern]:
+    """The addresses of all methods that are served here, the most particular first."""
+    by_pattern: dict[str, dict[str, Rule]] = {}
+    for method in registry.methods:
+        found = rule(method)
+        by_pattern.setdefault(found.pattern, {})[found.verb] = found
+    return [
+        re_path(rf"^{pattern}\Z", Method.as_view(rules=by_pattern[pattern]))
+        for pattern in sorted(
+            by_pattern, key=lambda p: len(re.sub(r"\(.*?\)", "", p)), reverse=True
+        )
+    ]
+
+
+def _seconds(given: str) -> float | None:
+    found = TIMEOUT.fullmatch(given)
+    return int(found[1]) * UNITS[found[2]] if found else None

@@ -1,0 +1,114 @@
+"""The gRPC server of a deployment: its contexts' contracts, health and reflection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shop.refusal import Refusal, to_grpc
+from shop.rpc import identity
+from shop.rpc.entry import entered
+from shop.rpc.registry import registry, run
+
+log = logging.getLogger(__name__)
+
+THREADS = 16
+WAITING = 48  # calls that may wait for a thread; more are refused at once
+GRACE_SECONDS = 10.0
+OPEN_TO_ALL = "/grpc.health.v1.Health/"
+
+
+class Server:
+    """Listens on an address, serves what this process has registered, and stops in good order."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._health = health.HealthServicer()
+        self._server = grpc.server(
+            ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
+            interceptors=[Entry()],
+            maximum_concurrent_rpcs=THREADS + WAITING,
+        )
+        registry.serve_on(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*registry.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        for name in ("", *registry.services):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def start(self) -> None:
+        """Listen. Raises RuntimeError where the address is taken."""
+        host = self.address.rpartition(":")[0]
+        self.address = f"{host}:{self._server.add_insecure_port(self.address)}"
+        self._server.start()
+        log.info("gRPC at %s", self.address)
+
+    def stop(self) -> None:
+        """Say that we are going, let what is under way finish, and end."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(GRACE_SECONDS).wait()
+
+
+class Entry(grpc.ServerInterceptor):
+    """Lets in whoever proves to be of this shop, and runs the call as every channel does."""
+
+    def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: Any
+    ) -> Any:
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(OPEN_TO_ALL):
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata)
+        if handler.unary_unary is None:  # reflection, which streams
+            return handler if _is_of_this_shop(metadata) else _refusing(handler)
+        return grpc.unary_unary_rpc_method_handler(
+            _entering(method, handler.unary_unary, metadata),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+
+def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
+    def call(request: Any, context: Any) -> Any:
+        try:
+            with entered(
+                method,
+                authorization=metadata.get("authorization", ""),
+                traceparent=metadata.get("traceparent", ""),
+                seconds=_seconds(context),
+            ):
+                return run(behaviour, request, context)
+        except Refusal as refusal:
+            context.abort_with_status(to_grpc(refusal))
+
+    return call
+
+
+def _seconds(context: Any) -> float | None:
+    # Without a deadline gRPC says "very long", not None.
+    left: float | None = context.time_remaining()
+    return left if left is not None and left < 3600 else None
+
+
+def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
+    try:
+        identity.verified(metadata.get("authorization", ""))
+    except identity.NotOfThisShop:
+        return False
+    return True
+
+
+def _refusing(handler: Any) -> Any:
+    def refuse(requests: Any, context: Any) -> Any:
+        context.abort_with_status(to_grpc(identity.NotOfThisShop()))
+
+    return grpc.stream_stream_rpc_method_handler(
+        refuse, handler.request_deserializer, handler.response_serializer
+    )

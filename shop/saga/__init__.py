@@ -1,0 +1,1 @@
+"""Finish what was started: steps that are done or undone, whatever happens."""

@@ -1,0 +1,324 @@
+"""The Django project's settings. Every read of the environment is here; see .env.example."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from shop import development, jwk, topology
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+VAR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))  # all that is written at run time
+
+SHOP_ENV = env.str("SHOP_ENV", "development")
+DEVELOPMENT = SHOP_ENV == "development"
+TESTING = "pytest" in sys.modules
+
+
+def required(name: str, in_development: str) -> str:
+    """What has a default in development only."""
+    value: str = env.str(name, in_development if DEVELOPMENT else "")
+    if not value:
+        raise ImproperlyConfigured(f"{name} must be set where SHOP_ENV is {SHOP_ENV!r}")
+    return value
+
+
+def secret(name: str, make: Callable[[], str]) -> str:
+    """A secret from the environment. Only development makes its own, and keeps it."""
+    if DEVELOPMENT and not env.str(name, ""):
+        return development.kept(VAR / "keys" / name.lower(), make)
+    return required(name, "").replace("\\n", "\n")
+
+
+# What runs here
+
+TOPOLOGY = topology.load(BASE_DIR / "topology.toml")
+PLACEMENT = env.str("SHOP_PLACEMENT", "one")
+CHANNEL = env.str("CHANNEL", "grpc")  # how contexts of other deployments are called
+if CHANNEL not in ("grpc", "rest"):
+    raise ImproperlyConfigured(f"CHANNEL is {CHANNEL!r}; there is: grpc, rest")
+DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
+
+SECRET_KEY = secret("SECRET_KEY", development.random_secret)
+DEBUG = False
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "shop",
+    "shop.telemetry",
+    "shop.jobs",
+    "shop.rpc",
+    "shop.events",
+    "shop.saga",
+    "shop.api",
+    *(f"apps.{context}" for context in DEPLOYMENT.contexts),
+]
+
+MIDDLEWARE = [
+    "shop.telemetry.middleware.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+APPEND_SLASH = True
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEST_RUNNER = "tests.runner.PytestRunner"
+
+# Who may
+
+# Where the users are elsewhere, staff sign in to the admin with a token, and have a plain account
+# here; callers of the API are whom their tokens say, and nobody else.
+WITH_USERS = "users" in DEPLOYMENT.contexts
+AUTH_USER_MODEL = "users.User" if WITH_USERS else "auth.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend" if WITH_USERS else "shop.api.staff.StaffToken"
+]
+PASSWORD_HASHERS = (
+    ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if TESTING
+    else ["apps.users.hashers.LightArgon2", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+)
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["username", "name", "email"]},
+    },
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/api/login/"
+LOGIN_REDIRECT_URL = "/api/orders"
+JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", development.rsa_key) if WITH_USERS else ""
+SERVICE_KEY = secret("SERVICE_KEY", development.random_secret)
+JWT_PUBLIC_KEYS = env.str("JWT_PUBLIC_KEYS", "")
+if not (WITH_USERS or JWT_PUBLIC_KEYS):
+    required("JWT_PUBLIC_KEYS", "those of var/keys/")
+    _signing = secret("JWT_PRIVATE_KEY", development.rsa_key)
+    JWT_PUBLIC_KEYS = json.dumps({"keys": [jwk.public_jwk(_signing)]})
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
+    "ALGORITHM": "RS256",
+    "USER_ID_CLAIM": "sub",
+    "AUTH_TOKEN_CLASSES": ["shop.api.auth.AccessToken"],
+    "TOKEN_USER_CLASS": "shop.api.auth.TokenCaller",
+    "UPDATE_LAST_LOGIN": False,
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if not DEVELOPMENT else None
+SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
+# TLS ends in front of us; whether other hosts of the domain have it is not ours to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+
+# The database: one per deployment
+
+DATABASES = {"default": env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")}
+_database = DATABASES["default"]
+if PLACEMENT != "one":
+    # Each deployment has a database of its own, named after it.
+    _name = Path(str(_database["NAME"]))
+    _database["NAME"] = str(_name.with_name(f"{_name.stem}-{DEPLOYMENT.name}{_name.suffix}"))
+if _database["ENGINE"].endswith("sqlite3"):
+    # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
+    # with "database is locked", whatever the timeout.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    _database["CONN_MAX_AGE"] = None
+    _database["TEST"] = {"NAME": VAR / "test.sqlite3"}
+    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+else:
+    _database["CONN_MAX_AGE"] = 0
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["OPTIONS"] = {
+        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
+    }
+
+# The cache
+
+CACHE_URL = env.str("CACHE_URL", "")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_URL,
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
+    }
+    if CACHE_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# The broker. Timeouts are explicit: without them a broker that hangs holds up whoever publishes.
+
+CELERY_BROKER_URL = env.str("BROKER_URL", "filesystem://")
+EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
+QUEUE_ARGUMENTS: dict[str, Any] = {}
+if EMBEDDED_BROKER:
+    _messages = VAR / "broker" / "messages"
+    _messages.mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(_messages),
+        "data_folder_out": str(_messages),
+        "control_folder": str(VAR / "broker" / "bindings"),
+        "polling_interval": 0.05,
+    }
+elif CELERY_BROKER_URL.startswith("amqp"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "confirm_publish": True,
+        "read_timeout": 4,
+        "write_timeout": 4,
+    }
+    QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 8}
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_timeout": 4,
+        "socket_connect_timeout": 4,
+        "socket_keepalive": True,
+    }
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_DEFAULT_QUEUE = DEPLOYMENT.queues[0] if DEPLOYMENT.queues else DEPLOYMENT.name
+# The embedded broker is polled: a worker must take as much as it can do until the next poll.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 32 if EMBEDDED_BROKER else 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = not EMBEDDED_BROKER
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_IMPORTS = ("shop.jobs.tasks", "shop.events.delivery")
+
+# Payments and mail
+
+PAYMENT_PROVIDER = required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@localhost")
+MAIL_DIR = VAR / "mail"
+if required("EMAIL_URL", "files") == "files":
+    EMAIL_BACKEND = "shop.mail.FileBackend"
+else:
+    vars().update(env.email_url("EMAIL_URL"))
+
+# The public API
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "shop.api.auth.TokenAuthentication",
+        *(["shop.api.auth.BrowserAuthentication"] if WITH_USERS else []),
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.LimitedJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
+    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "The shop",
+    "DESCRIPTION": "Users, products, orders, payments and notifications. Errors are "
+    "`application/problem+json`; amounts are integers in minor units (cents).",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/",
+}
+
+# Static files, of the admin and of the API's pages
+
+STATIC_URL = "static/"
+STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+UNFOLD = {
+    "SITE_TITLE": "The shop",
+    "SITE_HEADER": "The shop",
+    "SITE_SYMBOL": "storefront",
+    "SITE_URL": "/api/docs",
+    "SHOW_HISTORY": False,
+    "DASHBOARD_CALLBACK": "shop.backoffice.dashboard",
+    "SIDEBAR": {"navigation": "shop.backoffice.navigation"},
+}
+
+# What is seen
+
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(correlation)s %(message)s"}
+    },
+    "filters": {"correlation": {"()": "shop.telemetry.logs.Correlated"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["correlation"],
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "celery": {"level": env.str("LOG_LEVEL", "WARNING")},
+        "kombu": {"level": "ERROR"},
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,1 @@
+"""See what happens: request ids, traces, health."""

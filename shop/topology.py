@@ -1,0 +1,184 @@
+"""Contexts, placements and call policies, read from topology.toml and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class TopologyError(Exception):
+    """topology.toml asks for something that cannot work. The text names the entry."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A Django app under apps/: its proto package, whom it may call, what it lets staff do."""
+
+    name: str
+    package: str | None
+    calls: tuple[str, ...]
+    permissions: tuple[str, ...]
+    routes: tuple[str, ...]  # of its public API, such as "/api/orders"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Contexts that run together, on one database."""
+
+    name: str
+    contexts: tuple[str, ...]
+    http: str  # host:port of its public and its internal REST API
+    grpc: str  # host:port of its gRPC server
+    queues: tuple[str, ...]  # of its workers: one for each context that has a contract
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How calls to a context are made; topology.toml says what each means."""
+
+    timeout: float
+    retries: int
+    retry_budget: float
+    concurrency: int
+    breaker_failures: int
+    breaker_seconds: float
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All of topology.toml."""
+
+    contexts: dict[str, Context]
+    placements: dict[str, dict[str, Deployment]]
+    policies: dict[str, Policy]  # by the context that is called
+    timeout: float  # seconds that a call has where nothing says otherwise
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """Every permission that a token may carry, such as "orders:ship"."""
+        return tuple(sorted(p for c in self.contexts.values() for p in c.permissions))
+
+    def context_of(self, package: str) -> Context:
+        """The context that owns a proto package, such as orders for "order"."""
+        for context in self.contexts.values():
+            if context.package == package:
+                return context
+        raise TopologyError(f"no context in topology.toml has package = {package!r}")
+
+    def where(self, placement: str, context: str) -> Deployment:
+        """The deployment that runs a context in a placement."""
+        for deployment in _pick(self.placements, placement, "placement").values():
+            if context in deployment.contexts:
+                return deployment
+        raise TopologyError(f"no context {context!r}")
+
+    def deployment(self, placement: str, name: str | None) -> Deployment:
+        """One deployment of a placement. The name may be left out where there is only one."""
+        deployments = _pick(self.placements, placement, "placement")
+        if name is None and len(deployments) == 1:
+            return next(iter(deployments.values()))
+        return _pick(deployments, name or "", f"deployment of placement {placement!r}")
+
+
+def load(path: Path) -> Topology:
+    """Read and check a topology file. Raises TopologyError with the entry that is wrong."""
+    raw = tomllib.loads(path.read_text())
+    contexts = {name: _context(name, entry) for name, entry in raw["contexts"].items()}
+    placements = {
+        placement: {name: _deployment(name, entry, contexts) for name, entry in deployments.items()}
+        for placement, deployments in raw["placements"].items()
+    }
+    policies = {name: _policy(raw["calls"], name) for name in contexts}
+    topology = Topology(contexts, placements, policies, float(raw["calls"]["timeout"]))
+    _check_calls(topology)
+    _check_routes(topology)
+    for placement, deployments in placements.items():
+        _check_placement(topology, placement, deployments.values())
+    return topology
+
+
+def _context(name: str, entry: dict[str, Any]) -> Context:
+    _refuse_unknown(f"contexts.{name}", entry, {"package", "calls", "permissions", "routes"})
+    return Context(
+        name=name,
+        package=entry.get("package"),
+        calls=tuple(entry.get("calls", ())),
+        permissions=tuple(entry.get("permissions", ())),
+        routes=tuple(entry.get("routes", ())),
+    )
+
+
+def _policy(calls: dict[str, Any], context: str) -> Policy:
+    known = {field.name for field in fields(Policy)}
+    default = {name: value for name, value in calls.items() if not isinstance(value, dict)}
+    own = calls.get(context, {})
+    for where, entry in (("calls", default), (f"calls.{context}", own)):
+        _refuse_unknown(where, entry, known)
+    missing = sorted(known - default.keys())
+    if missing:
+        raise TopologyError(f"calls: {missing[0]!r} is missing")
+    return Policy(**{**default, **own})
+
+
+def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Deployment:
+    _refuse_unknown(f"deployment {name!r}", entry, {"contexts", "http", "grpc"})
+    for context in entry["contexts"]:
+        if context not in contexts:
+            raise TopologyError(f"deployment {name!r}: no context {context!r}")
+    return Deployment(
+        name=name,
+        contexts=tuple(entry["contexts"]),
+        http=os.environ.get(f"HTTP_{name.upper()}", entry["http"]),
+        grpc=os.environ.get(f"GRPC_{name.upper()}", entry["grpc"]),
+        queues=tuple(context for context in entry["contexts"] if contexts[context].package),
+    )
+
+
+def _refuse_unknown(where: str, entry: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(entry.keys() - known)
+    if unknown:
+        raise TopologyError(f"{where}: unknown key {unknown[0]!r}")
+
+
+def _check_calls(topology: Topology) -> None:
+    for context in topology.contexts.values():
+        for callee in context.calls:
+            if topology.contexts.get(callee) is None:
+                raise TopologyError(f"contexts.{context.name}.calls: no context {callee!r}")
+    try:
+        TopologicalSorter({c.name: c.calls for c in topology.contexts.values()}).prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise TopologyError(f"contexts call each other in a circle: {circle}") from None
+
+
+def _check_routes(topology: Topology) -> None:
+    routes = [(route, c.name) for c in topology.contexts.values() for route in c.routes]
+    for route, name in routes:
+        if not re.fullmatch(r"(/[\w.-]+)+", route) or f"{route}/".startswith("/internal/"):
+            raise TopologyError(f"contexts.{name}.routes: {route!r} is no public path")
+        if [other for other, _ in routes].count(route) > 1:
+            raise TopologyError(f"contexts.{name}.routes: {route!r} is another context's too")
+
+
+def _check_placement(topology: Topology, placement: str, deployments: Iterable[Deployment]) -> None:
+    placed = [name for deployment in deployments for name in deployment.contexts]
+    for name in topology.contexts:
+        if placed.count(name) != 1:
+            raise TopologyError(
+                f"placements.{placement}: context {name!r} is placed {placed.count(name)} times"
+            )
+
+
+def _pick(choices: dict[str, T], name: str, what: str) -> T:
+    if name not in choices:
+        raise TopologyError(f"unknown {what} {name!r}; there is: {', '.join(sorted(choices))}")
+    return choices[name]

@@ -1,0 +1,33 @@
+"""All addresses: each context of this deployment brings its own."""
+
+from importlib.util import find_spec
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from shop.rpc import internal
+from shop.telemetry import health
+
+handler400 = "shop.api.errors.bad_request"
+handler403 = "shop.api.errors.forbidden"
+handler404 = "shop.api.errors.not_found"
+handler500 = "shop.api.errors.server_error"
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/api/docs")),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+    path("admin/", admin.site.urls),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/", include("rest_framework.urls")),
+    *internal.urlpatterns(),
+    *(
+        path("", include(f"apps.{context}.urls"))
+        for context in settings.DEPLOYMENT.contexts
+        if find_spec(f"apps.{context}.urls")
+    ),
+]
