@@ -1,0 +1,1 @@
+"""The gateway: answers that are composed of several contexts' parts. It has no tables."""

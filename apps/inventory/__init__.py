@@ -1,0 +1,1 @@
+"""Inventory: products, their stock, and what is held for orders."""

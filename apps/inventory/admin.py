@@ -1,0 +1,164 @@
+"""Inventory in the admin: what is sold, restocking it, and what is held for orders."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminIntegerFieldWidget
+from uuid_utils.compat import uuid7
+
+from apps.inventory import services
+from apps.inventory.models import Product, Reservation, ReservedLine, Restock
+from shop.backoffice import BackOffice, Record, Rows, joined, label, link, money, rows, short
+
+STATES = {
+    Reservation.State.HELD: "info",
+    Reservation.State.SOLD: "success",
+    Reservation.State.RELEASED: "warning",
+    Reservation.State.EXPIRED: "danger",
+}
+
+
+class ProductForm(forms.ModelForm):
+    """The price as people write it."""
+
+    price = forms.DecimalField(
+        min_value=0, max_digits=12, decimal_places=2, widget=UnfoldAdminDecimalFieldWidget
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.fields["price"].initial = Decimal(self.instance.unit_price).scaleb(-2)
+
+
+class RestockForm(BaseDialogForm):
+    """How much came in. The key makes a second click harmless."""
+
+    quantity = forms.IntegerField(
+        min_value=1, max_value=1_000_000, widget=UnfoldAdminIntegerFieldWidget
+    )
+    key = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
+
+
+@admin.register(Product)
+class ProductAdmin(BackOffice):
+    icon = "inventory_2"
+    form = ProductForm
+    list_display = ["sku", "name", "shown_price", "available", "held", "updated_at"]
+    list_filter = ["currency", "updated_at"]
+    search_fields = ["sku", "name"]
+    actions_detail = ["restock"]
+    fields = ["sku", "name", "description", ("price", "currency"), ("available", "held"), "links"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        on_sale = ["sku", "currency", "available"] if obj else []
+        return [*on_sale, "held", "links"]
+
+    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
+        services.add_product(
+            sku=obj.sku,
+            name=obj.name,
+            description=obj.description,
+            unit_price=int(form.cleaned_data["price"] * 100),
+            currency=obj.currency,
+            available=obj.available,
+        )
+
+    @action(
+        description="Restock",
+        icon="add_box",
+        permissions=["act"],
+        dialog={
+            "title": "Restock",
+            "description": "Adds to what is available.",
+            "form_class": RestockForm,
+            "form_submit_text": "Restock",
+        },
+    )
+    def restock(self, request: HttpRequest, form: RestockForm, object_id: str) -> HttpResponse:
+        def add(product: Product) -> None:
+            services.restock(sku=product.sku, **wanted)
+
+        wanted = {name: form.cleaned_data[name] for name in ("key", "quantity")}
+        return self.carry_out_one(request, object_id, add, "restocked")
+
+    @admin.display(description="price", ordering="unit_price")
+    def shown_price(self, product: Product) -> str:
+        return money(product.unit_price, product.currency)
+
+    @admin.display(description="see also")
+    def links(self, product: Product) -> str:
+        if not product.sku:
+            return "-"
+        return joined(
+            rows("inventory.restock", "restocks", product=product.sku),
+            rows("events.event", "events", stream=product.stream),
+        )
+
+
+class Lines(Rows):
+    model = ReservedLine
+    related = ["reservation"]
+    fields = readonly_fields = ["shown_product", "quantity", "shown_price"]
+
+    @admin.display(description="product")
+    def shown_product(self, line: ReservedLine) -> str:
+        return link("inventory.product", line.product_id)
+
+    @admin.display(description="unit price")
+    def shown_price(self, line: ReservedLine) -> str:
+        return money(line.unit_price, line.reservation.currency)
+
+
+@admin.register(Reservation)
+class ReservationAdmin(Record):
+    icon = "bookmark"
+    list_display = ["number", "shown_state", "created_at", "expires_at"]
+    list_filter = ["state", "created_at"]
+    search_fields = ["order_id"]
+    ordering = ["-order_id"]
+    inlines = [Lines]
+    fields = [("shown_order", "shown_state"), ("created_at", "expires_at"), "shown_total", "links"]
+
+    @admin.display(description="of order", ordering="order_id")
+    def number(self, reservation: Reservation) -> str:
+        return short(reservation.order_id)
+
+    @admin.display(description="order")
+    def shown_order(self, reservation: Reservation) -> str:
+        return link("orders.order", reservation.order_id)
+
+    @admin.display(description="state", ordering="state")
+    def shown_state(self, reservation: Reservation) -> str:
+        return label(reservation.state, STATES)
+
+    @admin.display(description="total")
+    def shown_total(self, reservation: Reservation) -> str:
+        return money(reservation.total, reservation.currency)
+
+    @admin.display(description="see also")
+    def links(self, reservation: Reservation) -> str:
+        return joined(rows("events.event", "events", stream=reservation.stream))
+
+
+@admin.register(Restock)
+class RestockAdmin(Record):
+    icon = "add_box"
+    list_display = ["number", "shown_product", "quantity", "created_at"]
+    list_filter = ["created_at"]
+    search_fields = ["product", "key"]
+    ordering = ["-created_at"]
+    fields = ["key", "shown_product", "quantity", "created_at"]
+
+    @admin.display(description="restock", ordering="key")
+    def number(self, restock: Restock) -> str:
+        return short(restock.key)
+
+    @admin.display(description="product", ordering="product")
+    def shown_product(self, restock: Restock) -> str:
+        return link("inventory.product", restock.product_id)

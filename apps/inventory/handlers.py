@@ -1,0 +1,15 @@
+"""What inventory does when others tell it something, and by the clock."""
+
+from uuid import UUID
+
+from apps.inventory import services
+from protos.order_pb2 import OrderPaid
+from shop.events.handlers import on
+from shop.jobs.clock import every
+
+every(seconds=60)(services.expire_reservations)
+
+
+@on(OrderPaid)
+def sell_what_was_held(event: OrderPaid) -> None:
+    services.sell(order_id=UUID(event.order_id))

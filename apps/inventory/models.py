@@ -1,0 +1,105 @@
+"""Products, their stock, and what is held of it for orders."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class Product(models.Model):
+    """What is sold. `available` may be ordered, `held` is promised to orders under way."""
+
+    sku = models.CharField(max_length=40, primary_key=True)
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    unit_price = models.BigIntegerField(help_text="In minor units")
+    currency = models.CharField(max_length=3, default="EUR")
+    available = models.IntegerField(default=0)
+    held = models.IntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    MOST = 2**31 - 1
+
+    class Meta:
+        ordering = ["sku"]
+        constraints = [
+            models.CheckConstraint(condition=Q(available__gte=0), name="inventory_available"),
+            models.CheckConstraint(condition=Q(held__gte=0), name="inventory_held"),
+            models.CheckConstraint(condition=Q(unit_price__gte=0), name="inventory_price"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku} {self.name}"
+
+    @property
+    def stream(self) -> str:
+        return f"product-{self.sku}"
+
+
+class Reservation(models.Model):
+    """What is held for an order. Once released or expired it stays so: an order that asks for
+    the same reservation later is refused."""
+
+    class State(models.TextChoices):
+        HELD = "held"
+        SOLD = "sold"
+        RELEASED = "released"
+        EXPIRED = "expired"
+
+    order_id = models.UUIDField(primary_key=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.HELD)
+    currency = models.CharField(max_length=3, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(
+                fields=["expires_at"], condition=Q(state="held"), name="inventory_reservation_due"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.order_id)
+
+    @property
+    def stream(self) -> str:
+        return f"reservation-{self.order_id}"
+
+    @property
+    def total(self) -> int:
+        return sum(line.quantity * line.unit_price for line in self.lines.all())
+
+
+class ReservedLine(models.Model):
+    """A product held for an order, at the price that was promised."""
+
+    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
+    quantity = models.PositiveIntegerField()
+    unit_price = models.BigIntegerField(help_text="In minor units")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["reservation", "product"], name="inventory_line_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product_id}"
+
+
+class Restock(models.Model):
+    """Stock that came in. The key makes a second time harmless."""
+
+    key = models.UUIDField(primary_key=True)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="restocks")
+    quantity = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product_id}"

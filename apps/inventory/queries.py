@@ -1,0 +1,40 @@
+"""What can be asked about products and stock."""
+
+from collections.abc import Iterable
+
+from django.db.models import QuerySet
+
+from apps.inventory.models import Product
+from shop.refusal import NotFound
+
+
+class ProductNotFound(NotFound):
+    code = "product_not_found"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"There is no product {sku!r}.", sku=sku)
+
+
+def products(skus: Iterable[str] | None = None) -> QuerySet[Product]:
+    return Product.objects.all() if skus is None else Product.objects.filter(sku__in=list(skus))
+
+
+def product(sku: str) -> Product:
+    found = Product.objects.filter(sku=sku).first()
+    if found is None:
+        raise ProductNotFound(sku)
+    return found
+
+
+def stock(wanted: list[tuple[str, int]]) -> list[dict[str, object]]:
+    """For each line, whether there is enough. An unknown product has none."""
+    available = dict(products(sku for sku, _ in wanted).values_list("sku", "available"))
+    return [
+        {
+            "sku": sku,
+            "quantity": quantity,
+            "available": available.get(sku, 0),
+            "enough": available.get(sku, 0) >= quantity,
+        }
+        for sku, quantity in wanted
+    ]

@@ -1,0 +1,232 @@
+"""What can be done with products and stock."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, prefetch_related_objects
+from django.utils import timezone
+
+from apps.inventory.models import Product, Reservation, ReservedLine, Restock
+from apps.inventory.queries import ProductNotFound
+from protos import inventory_pb2 as pb
+from shop.events.store import record
+from shop.refusal import Conflict, Invalid
+
+# Longer than any order takes to be paid or given up; a safety net, not a part of the way.
+HOLD = timedelta(hours=24)
+
+State = Reservation.State
+Wanted = list[tuple[str, int]]
+
+
+class UnknownProduct(Invalid):
+    code = "unknown_product"
+
+    def __init__(self, index: int, sku: str) -> None:
+        super().__init__(f"There is no product {sku!r}.", field=f"items[{index}].sku", sku=sku)
+
+
+class MixedCurrencies(Invalid):
+    code = "mixed_currencies"
+
+
+class InsufficientStock(Conflict):
+    code = "insufficient_stock"
+
+    def __init__(self, short: list[tuple[str, int, int]]) -> None:
+        wants = ", ".join(f"{sku}: {wanted} wanted, {left} left" for sku, wanted, left in short)
+        super().__init__(f"There is not enough stock ({wants}).", sku=short[0][0])
+
+
+class ShelfFull(Conflict):
+    code = "shelf_full"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"There is no room for so many of {sku!r}.", sku=sku)
+
+
+class ReservationEnded(Conflict):
+    code = "reservation_ended"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The reservation of this order has been {state}.")
+
+
+@transaction.atomic
+def add_product(
+    *, sku: str, name: str, description: str, unit_price: int, currency: str, available: int
+) -> Product:
+    """Put a product on sale, or change what is said of it. Its stock changes by restocking."""
+    said = {
+        "name": name,
+        "description": description,
+        "unit_price": unit_price,
+        "currency": currency,
+    }
+    known = Product.objects.select_for_update().filter(sku=sku).first()
+    if known and all(getattr(known, field) == value for field, value in said.items()):
+        return known
+    product, created = Product.objects.update_or_create(
+        sku=sku, defaults=said, create_defaults=said | {"available": available}
+    )
+    record(
+        pb.ProductChanged(sku=sku, name=name, unit_price=unit_price, currency=currency),
+        stream=product.stream,
+    )
+    if created and available:
+        record(_restocked(product, available), stream=product.stream)
+    return product
+
+
+@transaction.atomic
+def restock(*, key: UUID, sku: str, quantity: int) -> Product:
+    """Add to a product's stock."""
+    product = Product.objects.select_for_update().filter(sku=sku).first()
+    if product is None:
+        raise ProductNotFound(sku)
+    if not Restock.objects.filter(key=key).exists():
+        if product.available + product.held + quantity > Product.MOST:
+            raise ShelfFull(sku)
+        Restock.objects.create(key=key, product=product, quantity=quantity)
+        product.available += quantity
+        product.save(update_fields=["available", "updated_at"])
+        record(_restocked(product, quantity), stream=product.stream)
+    return product
+
+
+@transaction.atomic
+def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
+    """Hold stock for an order: all lines or none. Again for the same order: the same answer."""
+    products = _products(wanted)
+    reservation, created = Reservation.objects.select_for_update().get_or_create(
+        order_id=order_id,
+        defaults={
+            "currency": next(iter(products.values())).currency,
+            "expires_at": timezone.now() + HOLD,
+        },
+    )
+    if not created:
+        if reservation.state in (State.RELEASED, State.EXPIRED):
+            raise ReservationEnded(reservation.state)
+        return reservation
+    _take(wanted)
+    ReservedLine.objects.bulk_create(
+        ReservedLine(
+            reservation=reservation,
+            product=products[sku],
+            quantity=quantity,
+            unit_price=products[sku].unit_price,
+        )
+        for sku, quantity in wanted
+    )
+    prefetch_related_objects([reservation], "lines")
+    record(
+        pb.StockReserved(
+            order_id=str(order_id),
+            lines=priced(reservation),
+            total=reservation.total,
+            currency=reservation.currency,
+        ),
+        stream=reservation.stream,
+    )
+    return reservation
+
+
+@transaction.atomic
+def release(*, order_id: UUID) -> None:
+    """Give back what is held or sold for an order. A reservation that comes later is refused."""
+    reservation, created = Reservation.objects.select_for_update().get_or_create(
+        order_id=order_id, defaults={"state": State.RELEASED}
+    )
+    if created or reservation.state in (State.RELEASED, State.EXPIRED):
+        return
+    _give_back(reservation, State.RELEASED)
+    record(
+        pb.StockReleased(order_id=str(order_id), lines=_lines(reservation)),
+        stream=reservation.stream,
+    )
+
+
+@transaction.atomic
+def sell(*, order_id: UUID) -> None:
+    """What was held for an order has been paid. Where the hold had expired it is taken anew, or
+    InsufficientStock raised."""
+    reservation = Reservation.objects.select_for_update().get(order_id=order_id)
+    if reservation.state in (State.SOLD, State.RELEASED):
+        return
+    if reservation.state == State.EXPIRED:
+        _take([(line.product_id, line.quantity) for line in reservation.lines.all()])
+    for line in _sorted(reservation):
+        Product.objects.filter(sku=line.product_id).update(held=F("held") - line.quantity)
+    Reservation.objects.filter(order_id=order_id).update(state=State.SOLD)
+    record(
+        pb.StockSold(order_id=str(order_id), lines=_lines(reservation)), stream=reservation.stream
+    )
+
+
+def expire_reservations() -> None:
+    """Give back what nobody has paid for in HOLD."""
+    late = Reservation.objects.filter(state=State.HELD, expires_at__lt=timezone.now())
+    for order_id in late.values_list("order_id", flat=True)[:500]:
+        with transaction.atomic():
+            reservation = Reservation.objects.select_for_update().get(order_id=order_id)
+            if reservation.state == State.HELD:
+                _give_back(reservation, State.EXPIRED)
+                record(
+                    pb.ReservationExpired(order_id=str(order_id), lines=_lines(reservation)),
+                    stream=reservation.stream,
+                )
+
+
+def priced(reservation: Reservation) -> list[pb.PricedLine]:
+    return [
+        pb.PricedLine(sku=line.product_id, quantity=line.quantity, unit_price=line.unit_price)
+        for line in reservation.lines.all()
+    ]
+
+
+def _products(wanted: Wanted) -> dict[str, Product]:
+    products = Product.objects.in_bulk([sku for sku, _ in wanted])
+    for index, (sku, _) in enumerate(wanted):
+        if sku not in products:
+            raise UnknownProduct(index, sku)
+    if len({product.currency for product in products.values()}) > 1:
+        raise MixedCurrencies("One order cannot mix currencies.", field="items")
+    return products
+
+
+def _take(wanted: Wanted) -> None:
+    # In the order of SKUs: two orders with the same products do not wait for each other in turn.
+    short = []
+    for sku, quantity in sorted(wanted):
+        enough = Product.objects.filter(sku=sku, available__gte=quantity)
+        if not enough.update(available=F("available") - quantity, held=F("held") + quantity):
+            short.append((sku, quantity, Product.objects.get(sku=sku).available))
+    if short:
+        raise InsufficientStock(short)
+
+
+def _give_back(reservation: Reservation, state: str) -> None:
+    held = F("held") if reservation.state == State.SOLD else None
+    for line in _sorted(reservation):
+        Product.objects.filter(sku=line.product_id).update(
+            available=F("available") + line.quantity,
+            held=held or F("held") - line.quantity,
+        )
+    Reservation.objects.filter(order_id=reservation.order_id).update(state=state)
+
+
+def _sorted(reservation: Reservation) -> Iterable[ReservedLine]:
+    return sorted(reservation.lines.all(), key=lambda line: line.product_id)
+
+
+def _lines(reservation: Reservation) -> list[pb.Line]:
+    return [
+        pb.Line(sku=line.product_id, quantity=line.quantity) for line in reservation.lines.all()
+    ]
+
+
+def _restocked(product: Product, quantity: int) -> pb.ProductRestocked:
+    return pb.ProductRestocked(sku=product.sku, quantity=quantity, available=product.available)

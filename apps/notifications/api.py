@@ -1,0 +1,28 @@
+"""The public API of notifications."""
+
+from typing import Any
+
+from rest_framework import generics, serializers
+
+from apps.notifications import queries
+from apps.notifications.models import Notification
+from shop.api.auth import caller_id
+from shop.api.pagination import NewestFirst
+
+
+class NotificationSerializer(serializers.ModelSerializer[Notification]):
+    class Meta:
+        model = Notification
+        fields = ["id", "kind", "order_id", "subject", "body", "state", "created_at", "sent_at"]
+
+
+class Notifications(generics.ListAPIView[Notification]):
+    """What you were told, newest first."""
+
+    queryset = Notification.objects.none()
+    serializer_class = NotificationSerializer
+    pagination_class = NewestFirst
+    filterset_fields = ["kind", "order_id"]
+
+    def get_queryset(self) -> Any:
+        return queries.notifications(caller_id(self.request))

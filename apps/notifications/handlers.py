@@ -1,0 +1,94 @@
+"""What customers are told, and when."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import grpc
+from google.protobuf.message import Message
+
+from apps.notifications.services import notify
+from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderRejected, OrderShipped
+from protos.user_pb2 import (
+    GetPreferencesRequest,
+    GetUserRequest,
+    Preferences,
+    UserRegistered,
+    UserResponse,
+)
+from protos.user_pb2_grpc import UserServiceStub
+from shop.events.envelope import type_of
+from shop.events.handlers import on
+from shop.rpc.stubs import stub
+
+
+@dataclass(frozen=True)
+class Recipient:
+    user: UserResponse
+    preferences: Preferences
+
+
+def recipient(event: Any) -> Recipient | None:
+    """Whom to tell. None for a user who does not exist: an order for one is rejected."""
+    users = stub(UserServiceStub)
+    try:
+        return Recipient(
+            user=users.GetUser(GetUserRequest(user_id=event.user_id)),
+            preferences=users.GetPreferences(GetPreferencesRequest(user_id=event.user_id)),
+        )
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+@on(UserRegistered, ask=recipient)
+def welcome(event: UserRegistered, to: Recipient | None) -> None:
+    if to and to.preferences.account_mails:
+        notify(
+            user_id=event.user_id,
+            email=to.user.email,
+            kind=type_of(event),
+            subject="Welcome",
+            body=f"Hello {to.user.name},\n\nyour account is open.\n",
+        )
+
+
+@on(OrderCreated, ask=recipient)
+def tell_created(event: OrderCreated, to: Recipient | None) -> None:
+    _tell(event, to, "We have your order", "we have your order and will tell you how it goes on.")
+
+
+@on(OrderPaid, ask=recipient)
+def tell_paid(event: OrderPaid, to: Recipient | None) -> None:
+    amount = f"{event.total / 100:.2f} {event.currency}"
+    _tell(event, to, "Your order is paid", f"your order over {amount} is paid. We pack it now.")
+
+
+@on(OrderRejected, ask=recipient)
+def tell_rejected(event: OrderRejected, to: Recipient | None) -> None:
+    _tell(event, to, "We could not take your order", f"your order failed. {event.detail}")
+
+
+@on(OrderCancelled, ask=recipient)
+def tell_cancelled(event: OrderCancelled, to: Recipient | None) -> None:
+    _tell(event, to, "Your order is cancelled", "your order is cancelled. You pay nothing.")
+
+
+@on(OrderShipped, ask=recipient)
+def tell_shipped(event: OrderShipped, to: Recipient | None) -> None:
+    _tell(event, to, "Your order is on its way", "your order has left our house.")
+
+
+def _tell(event: Message, to: Recipient | None, subject: str, text: str) -> None:
+    if not to or not to.preferences.order_mails:
+        return
+    order_id = str(event.order_id)  # type: ignore[attr-defined]
+    notify(
+        user_id=to.user.id,
+        email=to.user.email,
+        kind=type_of(event),
+        subject=f"{subject} ({order_id[-8:]})",
+        body=f"Hello {to.user.name},\n\n{text}\n\nOrder {order_id}\n",
+        order_id=UUID(order_id),
+    )

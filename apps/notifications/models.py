@@ -1,0 +1,51 @@
+"""Mails to customers: what is to be said, and whether it has been sent."""
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import models, transaction
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from shop.jobs.models import Job
+
+
+class Notification(Job):
+    """One mail. Written by a handler with the event, sent afterwards.
+
+    It is sent at least once: where a process dies between sending and noting it, once more,
+    with the same Message-ID.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7)
+    user_id = models.IntegerField(db_index=True)
+    order_id = models.UUIDField(null=True, blank=True, db_index=True)
+    kind = models.CharField(max_length=100, help_text="The event that it tells of")
+    email = models.EmailField("to")
+    subject = models.CharField(max_length=200)
+    body = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(Job.Meta):
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return self.subject
+
+    @property
+    def queue(self) -> str:
+        return "notifications"
+
+    @property
+    def message_id(self) -> str:
+        host = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].rstrip(">")
+        return f"<{self.kind}.{self.id}@{host}>"
+
+    def work(self) -> None:
+        """Send it."""
+        mail = EmailMessage(
+            self.subject, self.body, to=[self.email], headers={"Message-ID": self.message_id}
+        )
+        mail.send()
+        with transaction.atomic():
+            self.finish(sent_at=timezone.now())

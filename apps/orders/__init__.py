@@ -1,0 +1,1 @@
+"""Orders: what customers want, and how far it has come."""

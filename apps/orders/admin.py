@@ -1,0 +1,112 @@
+"""Orders in the admin: each with its whole story, also what has yet to happen."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+
+from apps.orders import queries, services
+from apps.orders.models import Order, OrderLine, Parcel
+from shop.backoffice import Record, Rows, joined, label, link, money, row_action, rows, short, told
+
+STATUSES = {
+    Order.Status.PENDING: "info",
+    Order.Status.PAID: "success",
+    Order.Status.REJECTED: "danger",
+    Order.Status.CANCELLED: "warning",
+    Order.Status.SHIPPED: "primary",
+}
+
+
+def _ship(order: Order) -> None:
+    services.ship(order_id=order.id)
+
+
+def _cancel(order: Order) -> None:
+    services.cancel(order_id=order.id)
+
+
+class Lines(Rows):
+    model = OrderLine
+    related = ["order"]
+    fields = readonly_fields = ["shown_product", "quantity", "shown_price"]
+
+    @admin.display(description="product")
+    def shown_product(self, line: OrderLine) -> str:
+        return link("inventory.product", line.sku)
+
+    @admin.display(description="unit price")
+    def shown_price(self, line: OrderLine) -> str:
+        return money(line.unit_price, line.order.currency)
+
+
+@admin.register(Order)
+class OrderAdmin(Record):
+    icon = "shopping_cart"
+    list_display = ["number", "shown_status", "customer", "shown_total", "reason", "created_at"]
+    list_filter = ["status", "created_at"]
+    search_fields = ["id", "user_id"]
+    ordering = ["-created_at"]
+    actions = ["ship", "cancel"]
+    actions_detail = ["ship_one", "cancel_one"]
+    inlines = [Lines]
+    change_form_after_template = "backoffice/story.html"
+    fields = [
+        ("id", "shown_status"),
+        ("customer", "shown_total"),
+        ("reason", "detail"),
+        ("created_at", "updated_at"),
+        "links",
+    ]
+
+    ship, ship_one = row_action(_ship, "Ship", "shipped", icon="local_shipping")
+    cancel, cancel_one = row_action(_cancel, "Cancel order", "cancelled", icon="cancel")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
+    ) -> HttpResponse:
+        context["story"] = told(queries.timeline(kwargs["obj"]))
+        answer: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return answer
+
+    @admin.display(description="order", ordering="id")
+    def number(self, order: Order) -> str:
+        return short(order.id)
+
+    @admin.display(description="status", ordering="status")
+    def shown_status(self, order: Order) -> str:
+        return label(order.status, STATUSES)
+
+    @admin.display(description="total", ordering="total")
+    def shown_total(self, order: Order) -> str:
+        return money(order.total, order.currency)
+
+    @admin.display(description="customer", ordering="user_id")
+    def customer(self, order: Order) -> str:
+        return link("users.user", order.user_id, f"user {order.user_id}")
+
+    @admin.display(description="see also")
+    def links(self, order: Order) -> str:
+        return joined(
+            link("payments.payment", order.payment_id, "payment"),
+            rows("inventory.reservation", "reservation", order_id=order.id),
+            rows("orders.parcel", "parcel", order=order.id),
+            rows("notifications.notification", "mails", order_id=order.id),
+            rows("saga.saga", "sagas", key=order.id),
+            rows("events.event", "events", stream=order.stream),
+        )
+
+
+@admin.register(Parcel)
+class ParcelAdmin(Record):
+    icon = "package_2"
+    list_display = ["shown_order", "name", "address", "created_at", "shipped_at"]
+    list_display_links = None
+    list_filter = [("shipped_at", admin.EmptyFieldListFilter), "created_at"]
+    search_fields = ["order"]
+    ordering = ["-order"]
+    fields = ["shown_order", "name", "address", "created_at", "shipped_at"]
+
+    @admin.display(description="order", ordering="order")
+    def shown_order(self, parcel: Parcel) -> str:
+        return link("orders.order", parcel.order_id, short(parcel.order_id))

@@ -1,0 +1,213 @@
+"""The public API of orders."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.orders import queries, services
+from apps.orders.models import Order
+from apps.orders.saga import PLACE
+from shop.api.auth import caller_id, may, permitted
+from shop.api.errors import PROBLEM, refusal_problem
+from shop.api.idempotency import Idempotent
+from shop.api.pagination import NewestFirst
+from shop.api.schema import ProblemSerializer
+from shop.api.validation import validated
+from shop.rpc import deadline
+from shop.saga import driver
+from shop.saga.models import Saga
+
+ADMIN = "admin:orders"
+SHIP = "orders:ship"
+WAIT_SECONDS = 10.0
+
+
+class LineSerializer(serializers.Serializer[Any]):
+    sku = serializers.CharField()
+    quantity = serializers.IntegerField()
+    unit_price = serializers.IntegerField(allow_null=True)
+
+
+class OrderSerializer(serializers.ModelSerializer[Order]):
+    lines = LineSerializer(many=True)
+
+    class Meta:
+        model = Order
+        fields = [
+            "id",
+            "status",
+            "user_id",
+            "currency",
+            "total",
+            "lines",
+            "payment_id",
+            "reason",
+            "created_at",
+            "updated_at",
+        ]
+
+
+class ItemSerializer(serializers.Serializer[Any]):
+    sku = serializers.CharField(max_length=40)
+    quantity = serializers.IntegerField(min_value=1, max_value=1000)
+
+
+class PaymentSerializer(serializers.Serializer[Any]):
+    method = serializers.ChoiceField(["card", "credit"])
+    token = serializers.CharField(max_length=200, required=False)
+
+    def validate(self, data: dict[str, str]) -> dict[str, str]:
+        if data["method"] == "card" and "token" not in data:
+            raise serializers.ValidationError({"token": "A card needs a token."}, code="required")
+        return data
+
+
+class NewOrderSerializer(serializers.Serializer[Any]):
+    items = ItemSerializer(many=True, allow_empty=False, max_length=100)  # type: ignore[call-arg]
+    payment = PaymentSerializer()
+
+    def validate_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        seen: set[str] = set()
+        for index, item in enumerate(items):
+            if item["sku"] in seen:
+                message = {index: {"sku": [f"{item['sku']!r} is in this order twice."]}}
+                raise serializers.ValidationError(message)  # type: ignore[arg-type]
+            seen.add(item["sku"])
+        return items
+
+
+class NewOrderForSerializer(NewOrderSerializer):
+    user_id = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
+class MomentSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField(allow_null=True)
+    what = serializers.CharField()
+    state = serializers.CharField()
+    detail = serializers.CharField(allow_blank=True)
+
+
+PREFER = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="RFC 7240: `respond-async` answers 202 at once, `wait=5` after 5 s at the latest.",
+)
+PLACED = {201: OrderSerializer, 202: OrderSerializer, (402, PROBLEM): ProblemSerializer}
+
+
+def visible(request: Request, order_id: UUID) -> Order:
+    """An order that the caller may see: their own, or any for staff of orders."""
+    order = queries.order(order_id)
+    if order.user_id != caller_id(request) and not _staff(request):
+        raise queries.OrderNotFound(order_id)
+    return order
+
+
+def _staff(request: Request) -> bool:
+    return may(request.user, ADMIN) or may(request.user, SHIP)
+
+
+def _preferred(request: Request) -> tuple[bool, float]:
+    """Whether to wait for the outcome, and for how many seconds (RFC 7240)."""
+    preferences: dict[str, str] = {}
+    for preference in request.headers.get("Prefer", "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        preferences.setdefault(name.strip().lower(), value.strip())
+    wait = preferences.get("wait", "")
+    seconds = min(float(wait), WAIT_SECONDS) if wait.isdecimal() else WAIT_SECONDS
+    return "respond-async" not in preferences, seconds
+
+
+def _place(view: Idempotent, request: Request, user_id: int, data: dict[str, Any]) -> Response:
+    wait, seconds = _preferred(request)
+    with deadline.within(seconds):
+        order = services.place(
+            order_id=view.operation_id,
+            user_id=user_id,
+            wanted=[(item["sku"], item["quantity"]) for item in data["items"]],
+            method=data["payment"]["method"],
+            token=data["payment"].get("token", ""),
+            wait=wait,
+        )
+    location = {"Location": f"/api/orders/{order.id}"}
+    if order.status == Order.Status.REJECTED:
+        return _refused(order, location)
+    done = order.status != Order.Status.PENDING
+    return Response(
+        OrderSerializer(order).data,
+        status.HTTP_201_CREATED if done else status.HTTP_202_ACCEPTED,
+        headers=location,
+    )
+
+
+def _refused(order: Order, headers: dict[str, str]) -> Response:
+    run = Saga.of(PLACE.name, order.id)
+    refusal = driver.refusal_of(run) if run else None
+    assert refusal
+    body = refusal_problem(refusal, order_id=str(order.id))
+    return Response(body, body["status"], headers=headers, content_type=PROBLEM)
+
+
+class Orders(Idempotent, generics.ListAPIView[Order]):
+    pagination_class = NewestFirst
+    filterset_fields = ["status"]
+    queryset = Order.objects.none()
+
+    def get_serializer_class(self) -> Any:
+        return NewOrderSerializer if self.request.method == "POST" else OrderSerializer
+
+    def get_queryset(self) -> Any:
+        return queries.orders(caller_id(self.request))
+
+    @extend_schema(request=NewOrderSerializer, responses=PLACED, parameters=[PREFER])
+    def post(self, request: Request) -> Response:
+        """Place an order. 202 where it is still being carried out when the wait is over."""
+        return _place(self, request, caller_id(request), validated(NewOrderSerializer, request))
+
+
+class OrdersFor(Idempotent):
+    permission_classes = [permitted(ADMIN)]
+
+    @extend_schema(request=NewOrderForSerializer, responses=PLACED, parameters=[PREFER])
+    def post(self, request: Request) -> Response:
+        """Place an order for a customer."""
+        data = validated(NewOrderForSerializer, request)
+        return _place(self, request, data["user_id"], data)
+
+
+class OneOrder(APIView):
+    @extend_schema(responses=OrderSerializer)
+    def get(self, request: Request, order_id: UUID) -> Response:
+        """An order."""
+        return Response(OrderSerializer(visible(request, order_id)).data)
+
+
+class Cancel(Idempotent):
+    @extend_schema(request=None, responses=OrderSerializer)
+    def post(self, request: Request, order_id: UUID) -> Response:
+        """Cancel an order that has not been shipped. The money is given back."""
+        visible(request, order_id)
+        return Response(OrderSerializer(services.cancel(order_id=order_id)).data)
+
+
+class Ship(Idempotent):
+    permission_classes = [permitted(SHIP)]
+
+    @extend_schema(request=None, responses=OrderSerializer)
+    def post(self, request: Request, order_id: UUID) -> Response:
+        """Send a paid order off."""
+        return Response(OrderSerializer(services.ship(order_id=order_id)).data)
+
+
+class Timeline(APIView):
+    @extend_schema(responses=MomentSerializer(many=True))
+    def get(self, request: Request, order_id: UUID) -> Response:
+        """What happened to an order, and what has yet to happen."""
+        moments = queries.timeline(visible(request, order_id))
+        return Response(MomentSerializer(moments, many=True).data)

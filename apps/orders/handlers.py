@@ -1,0 +1,45 @@
+"""What orders do when something has happened, here or elsewhere."""
+
+from uuid import UUID
+
+from apps.orders import queries, saga, services
+from apps.orders.models import Order
+from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid
+from protos.payment_pb2 import PaymentRefunded
+from protos.user_pb2 import GetUserRequest, UserResponse
+from protos.user_pb2_grpc import UserServiceStub
+from shop.events.handlers import on
+from shop.jobs.tasks import nudge_on_commit
+from shop.rpc.stubs import stub
+from shop.saga.models import Saga
+
+
+def customer(event: OrderPaid) -> UserResponse:
+    return stub(UserServiceStub).GetUser(GetUserRequest(user_id=event.user_id))
+
+
+@on(OrderCreated)
+def carry_out(event: OrderCreated) -> None:
+    _nudge(saga.PLACE.name, event.order_id)
+
+
+@on(OrderCancelled)
+def give_back(event: OrderCancelled) -> None:
+    _nudge(saga.CANCEL.name, event.order_id)
+
+
+@on(OrderPaid, ask=customer)
+def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
+    services.pack(order_id=UUID(event.order_id), name=customer.name, address=customer.address)
+
+
+@on(PaymentRefunded)
+def cancel_refunded(event: PaymentRefunded) -> None:
+    if queries.locked(UUID(event.order_id)).status == Order.Status.PAID:
+        services.cancel(order_id=UUID(event.order_id))
+
+
+def _nudge(name: str, order_id: str) -> None:
+    run = Saga.of(name, order_id)
+    if run and not run.ended:
+        nudge_on_commit(run)

@@ -1,0 +1,66 @@
+"""What can be asked about orders."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from apps.orders.models import Order
+from protos import order_pb2 as pb
+from shop.events.models import Event
+from shop.refusal import NotFound
+from shop.saga import story
+
+
+class OrderNotFound(NotFound):
+    code = "order_not_found"
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"There is no order {order_id}.")
+
+
+def orders(user_id: int) -> QuerySet[Order]:
+    """A customer's orders, with their lines."""
+    return Order.objects.filter(user_id=user_id).prefetch_related("lines")
+
+
+def order(order_id: UUID) -> Order:
+    found = Order.objects.filter(id=order_id).prefetch_related("lines").first()
+    if found is None:
+        raise OrderNotFound(order_id)
+    return found
+
+
+def locked(order_id: UUID) -> Order:
+    """An order that nobody else can change until the transaction ends."""
+    found = Order.objects.select_for_update().filter(id=order_id).first()
+    if found is None:
+        raise OrderNotFound(order_id)
+    return found
+
+
+def lines(order: Order) -> list[pb.Line]:
+    return [
+        pb.Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price or 0)
+        for line in order.lines.all()
+    ]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened to an order, or that has yet to happen (then without a time)."""
+
+    at: datetime | None
+    what: str
+    state: str
+    detail: str = ""
+
+
+def timeline(order: Order) -> list[Moment]:
+    """An order's whole story: its events and the steps of its sagas, also those to come."""
+    events = Event.objects.filter(stream=order.stream).order_by("version")
+    moments = [Moment(e.recorded_at, e.type.partition(".")[2], "happened") for e in events]
+    for step in story.of(order.id):
+        moments.append(Moment(step.at, f"{step.saga}: {step.name}", step.state, step.detail))
+    return sorted(moments, key=lambda m: (m.at is None, m.at or order.created_at))

@@ -1,0 +1,199 @@
+"""The public API of users."""
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.users import queries, services, sessions
+from apps.users.models import User
+from shop.api import keys
+from shop.api.auth import caller_id, may, permitted
+from shop.api.errors import PROBLEM
+from shop.api.idempotency import Idempotent
+from shop.api.schema import ProblemSerializer
+from shop.api.validation import validated
+
+CREDIT = "users:credit"
+
+
+class ProfileSerializer(serializers.Serializer[User]):
+    name = serializers.CharField(max_length=200)
+    email = serializers.EmailField(max_length=254)
+    address = serializers.CharField(max_length=500, allow_blank=True, default="")
+
+
+class RegistrationSerializer(ProfileSerializer):
+    username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
+    password = serializers.CharField(max_length=200, write_only=True, trim_whitespace=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        account = User(username=data["username"], email=data["email"], name=data["name"])
+        try:
+            validate_password(data["password"], account)
+        except ValidationError as error:
+            raise serializers.ValidationError({"password": error.messages}) from None
+        return data
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ["id", "username", "name", "email", "address", "credit", "permissions"]
+
+    permissions = serializers.ListField(child=serializers.CharField())
+
+
+class PreferencesSerializer(serializers.Serializer[Any]):
+    order_mails = serializers.BooleanField()
+    account_mails = serializers.BooleanField()
+
+
+class CreditSerializer(serializers.Serializer[Any]):
+    amount = serializers.IntegerField(
+        min_value=-(10**12), max_value=10**12, help_text="Signed, in minor units"
+    )
+
+
+class SignInSerializer(serializers.Serializer[Any]):
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=200, trim_whitespace=False)
+
+
+class RefreshSerializer(serializers.Serializer[Any]):
+    refresh = serializers.CharField(max_length=4000)
+
+
+class TokensSerializer(serializers.Serializer[Any]):
+    access = serializers.CharField()
+    refresh = serializers.CharField()
+
+
+def visible(request: Request, user_id: int) -> User:
+    """A user that the caller may see: themselves, or anybody for those who give credit."""
+    if user_id != caller_id(request) and not may(request.user, CREDIT):
+        raise queries.UserNotFound(user_id)
+    return queries.user(user_id)
+
+
+def own(request: Request, user_id: int) -> int:
+    """The caller's own id. Other ids do not exist, as far as they are concerned."""
+    if user_id != caller_id(request):
+        raise queries.UserNotFound(user_id)
+    return user_id
+
+
+class Users(Idempotent):
+    permission_classes = [AllowAny]
+
+    @extend_schema(request=RegistrationSerializer, responses={201: UserSerializer})
+    def post(self, request: Request) -> Response:
+        """Register."""
+        data = validated(RegistrationSerializer, request)
+        user = services.register(registration=self.operation_id, **data)
+        headers = {"Location": f"/api/users/{user.id}"}
+        return Response(UserSerializer(user).data, status.HTTP_201_CREATED, headers=headers)
+
+
+class Me(APIView):
+    @extend_schema(responses=UserSerializer)
+    def get(self, request: Request) -> Response:
+        """Who you are."""
+        return Response(UserSerializer(queries.user(caller_id(request))).data)
+
+
+class OneUser(APIView):
+    @extend_schema(responses=UserSerializer)
+    def get(self, request: Request, user_id: int) -> Response:
+        """A user's profile."""
+        return Response(UserSerializer(visible(request, user_id)).data)
+
+    @extend_schema(request=ProfileSerializer, responses=UserSerializer)
+    def patch(self, request: Request, user_id: int) -> Response:
+        """Change your profile. What is left out stays as it is."""
+        own(request, user_id)
+        data = validated(ProfileSerializer, request, partial=True)
+        user = services.update_profile(user_id=user_id, **data)
+        return Response(UserSerializer(user).data)
+
+
+class UserPreferences(APIView):
+    @extend_schema(responses=PreferencesSerializer)
+    def get(self, request: Request, user_id: int) -> Response:
+        """Which mails you get."""
+        preferences = queries.preferences(own(request, user_id))
+        return Response(PreferencesSerializer(preferences).data)
+
+    @extend_schema(request=PreferencesSerializer, responses=PreferencesSerializer)
+    def put(self, request: Request, user_id: int) -> Response:
+        """Say which mails you want."""
+        own(request, user_id)
+        data = validated(PreferencesSerializer, request)
+        preferences = services.set_preferences(user_id=user_id, **data)
+        return Response(PreferencesSerializer(preferences).data)
+
+
+class Credit(Idempotent):
+    permission_classes = [permitted(CREDIT)]
+
+    @extend_schema(
+        request=CreditSerializer,
+        responses={200: UserSerializer, (402, PROBLEM): ProblemSerializer},
+    )
+    def patch(self, request: Request, user_id: int) -> Response:
+        """Give a user store credit, or take it where the amount is negative."""
+        data = validated(CreditSerializer, request)
+        user = services.change_credit(
+            key=str(self.operation_id), user_id=user_id, reason="by staff", **data
+        )
+        return Response(UserSerializer(user).data)
+
+
+class SignIn(APIView):
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(request=SignInSerializer, responses=TokensSerializer)
+    def post(self, request: Request) -> Response:
+        """Sign in."""
+        tokens = sessions.sign_in(**validated(SignInSerializer, request))
+        return Response(TokensSerializer(tokens).data)
+
+
+class Refresh(APIView):
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(request=RefreshSerializer, responses=TokensSerializer)
+    def post(self, request: Request) -> Response:
+        """Trade a refresh token for new tokens. Each is good once."""
+        tokens = sessions.refresh_tokens(**validated(RefreshSerializer, request))
+        return Response(TokensSerializer(tokens).data)
+
+
+class SignOut(APIView):
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(request=RefreshSerializer, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Sign out."""
+        sessions.sign_out(**validated(RefreshSerializer, request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PublicKeys(APIView):
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses=OpenApiResponse(description="A JSON Web Key Set (RFC 7517)"))
+    def get(self, request: Request) -> Response:
+        """The keys that verify this shop's tokens."""
+        return Response({"keys": keys.public_keys()})

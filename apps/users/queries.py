@@ -1,0 +1,23 @@
+"""What can be asked about users."""
+
+from apps.users.models import Preferences, User
+from shop.refusal import NotFound
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+    def __init__(self, user_id: int) -> None:
+        super().__init__(f"There is no user {user_id}.")
+
+
+def user(user_id: int) -> User:
+    found = User.objects.filter(id=user_id).first()
+    if found is None:
+        raise UserNotFound(user_id)
+    return found
+
+
+def preferences(user_id: int) -> Preferences:
+    found = Preferences.objects.filter(user_id=user_id).first()
+    return found or Preferences(user=user(user_id))

@@ -1,0 +1,64 @@
+"""The contract of users, served."""
+
+from typing import Any
+
+from apps.users import queries, services
+from apps.users.api import ProfileSerializer
+from apps.users.models import User
+from protos import user_pb2 as pb
+from protos.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
+from shop.refusal import Invalid
+from shop.rpc.registry import serve
+
+
+@serve(add_UserServiceServicer_to_server)
+class UserServicer(UserServiceServicer):
+    def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.UserResponse:
+        return _response(queries.user(request.user_id))
+
+    def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.UserResponse:
+        given = {field: getattr(request, field) for field in _PROFILE}
+        return _response(services.create_customer(**_checked(given)))
+
+    def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UserResponse:
+        given = {f: getattr(request, f) for f in _PROFILE if request.HasField(f)}  # type: ignore[arg-type]
+        changes = _checked(given, partial=True)
+        return _response(services.update_profile(user_id=request.user_id, **changes))
+
+    def GetPreferences(self, request: pb.GetPreferencesRequest, context: Any) -> pb.Preferences:
+        found = queries.preferences(request.user_id)
+        return pb.Preferences(
+            user_id=found.user_id,
+            order_mails=found.order_mails,
+            account_mails=found.account_mails,
+        )
+
+    def DebitCredit(self, request: pb.DebitCreditRequest, context: Any) -> pb.CreditResponse:
+        if request.amount < 0:
+            raise Invalid("The amount is negative.", field="amount")
+        user = services.debit_credit(
+            payment_id=request.payment_id, user_id=request.user_id, amount=request.amount
+        )
+        return pb.CreditResponse(user_id=user.id, balance=user.credit)
+
+    def ReturnCredit(self, request: pb.ReturnCreditRequest, context: Any) -> pb.CreditResponse:
+        user = services.return_credit(payment_id=request.payment_id, user_id=request.user_id)
+        return pb.CreditResponse(user_id=user.id, balance=user.credit)
+
+
+_PROFILE = ("name", "email", "address")
+
+
+def _response(user: User) -> pb.UserResponse:
+    return pb.UserResponse(
+        id=user.id, name=user.name, email=user.email, address=user.address, active=user.is_active
+    )
+
+
+def _checked(given: dict[str, str], *, partial: bool = False) -> dict[str, str]:
+    profile = ProfileSerializer(data=given, partial=partial)
+    if not profile.is_valid():
+        field, problems = next(iter(profile.errors.items()))
+        raise Invalid(f"{field}: {problems[0]}", field=field)
+    checked: dict[str, str] = profile.validated_data
+    return checked

@@ -1,0 +1,193 @@
+"""What can be done with users."""
+
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from apps.users.models import CreditEntry, Preferences, Session, User
+from apps.users.queries import UserNotFound
+from protos.user_pb2 import CreditChanged, PreferencesChanged, UserRegistered, UserUpdated
+from shop.events.store import record
+from shop.refusal import Declined, Exists
+
+
+class Taken(Exists):
+    code = "taken"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"Somebody else has this {field}.", field=field)
+
+
+class CreditShort(Declined):
+    code = "payment_declined"
+
+    def __init__(self, balance: int) -> None:
+        super().__init__("There is not enough store credit.", balance=str(balance))
+
+
+class PaymentReturned(Declined):
+    code = "payment_returned"
+
+    def __init__(self) -> None:
+        super().__init__("This payment has been taken back.")
+
+
+def register(
+    *, registration: UUID, username: str, password: str, name: str, email: str, address: str
+) -> User:
+    """Open an account. The same registration again answers with the same user."""
+    user = User(
+        registration=registration,
+        username=username,
+        name=name,
+        email=email.lower(),
+        address=address,
+    )
+    user.set_password(password)
+    return _add(user, same=User.objects.filter(registration=registration))
+
+
+def create_customer(*, name: str, email: str, address: str) -> User:
+    """Open an account without a password, for a contract's caller. The e-mail is the key."""
+    given = {"name": name, "email": email.lower(), "address": address}
+    user = User(username=f"customer-{uuid7()}", **given)
+    user.set_unusable_password()
+    return _add(user, same=User.objects.filter(**given))
+
+
+def update_profile(
+    *, user_id: int, name: str | None = None, email: str | None = None, address: str | None = None
+) -> User:
+    """Change what is given. Nothing is recorded where nothing changes."""
+    given = {"name": name, "email": email.lower() if email else email, "address": address}
+    with transaction.atomic():
+        user = _locked(user_id)
+        changes = {k: v for k, v in given.items() if v is not None and v != getattr(user, k)}
+        if changes:
+            _change(user, changes)
+            record(
+                UserUpdated(
+                    user_id=user.id, name=user.name, email=user.email, address=user.address
+                ),
+                stream=user.stream,
+            )
+    return user
+
+
+@transaction.atomic
+def set_access(
+    *, user_id: int, is_active: bool, is_staff: bool, is_superuser: bool, granted: list[str]
+) -> None:
+    """Say what a user may. Who has signed in keeps what their token says until it runs out."""
+    user = _locked(user_id)
+    user.is_active, user.is_staff, user.is_superuser = is_active, is_staff, is_superuser
+    user.granted = granted
+    user.save(update_fields=["is_active", "is_staff", "is_superuser", "granted"])
+
+
+@transaction.atomic
+def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> Preferences:
+    """Say which mails a user wants."""
+    user = _locked(user_id)
+    wanted = {"order_mails": order_mails, "account_mails": account_mails}
+    preferences, _ = Preferences.objects.update_or_create(user=user, defaults=wanted)
+    record(PreferencesChanged(user_id=user_id, **wanted), stream=user.stream)
+    return preferences
+
+
+@transaction.atomic
+def set_password(*, user_id: int, password: str) -> User:
+    """Give a user a new password. Whoever is signed in with the old one has to sign in again."""
+    user = _locked(user_id)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    Session.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
+    return user
+
+
+@transaction.atomic
+def change_credit(*, key: str, user_id: int, amount: int, reason: str) -> User:
+    """Give store credit, or take it where the amount is negative."""
+    user = _locked(user_id)
+    if not CreditEntry.objects.filter(key=key).exists():
+        _enter(user, key, amount, reason)
+    return user
+
+
+@transaction.atomic
+def debit_credit(*, payment_id: str, user_id: int, amount: int) -> User:
+    """Take store credit for a payment, unless the payment has been taken back."""
+    user = _locked(user_id)
+    if CreditEntry.objects.filter(key=_return_key(payment_id)).exists():
+        raise PaymentReturned
+    if not CreditEntry.objects.filter(key=_debit_key(payment_id)).exists():
+        _enter(user, _debit_key(payment_id), -amount, "payment")
+    return user
+
+
+@transaction.atomic
+def return_credit(*, payment_id: str, user_id: int) -> User:
+    """Give back what a payment took, be it nothing: it takes nothing any more."""
+    user = _locked(user_id)
+    if not CreditEntry.objects.filter(key=_return_key(payment_id)).exists():
+        taken = CreditEntry.objects.filter(key=_debit_key(payment_id)).first()
+        _enter(user, _return_key(payment_id), -taken.amount if taken else 0, "refund")
+    return user
+
+
+def _add(user: User, same: QuerySet[User]) -> User:
+    try:
+        with transaction.atomic():
+            user.save()
+            Preferences.objects.create(user=user)
+            record(
+                UserRegistered(user_id=user.id, name=user.name, email=user.email),
+                stream=user.stream,
+            )
+    except IntegrityError:
+        known = same.first()
+        if known:
+            return known
+        email_taken = User.objects.filter(email__iexact=user.email).exists()
+        raise Taken("email" if email_taken else "username") from None
+    return user
+
+
+def _change(user: User, changes: dict[str, str]) -> None:
+    try:
+        with transaction.atomic():
+            User.objects.filter(id=user.id).update(**changes)
+    except IntegrityError:
+        raise Taken("email") from None
+    user.refresh_from_db()
+
+
+def _locked(user_id: int) -> User:
+    user = User.objects.select_for_update().filter(id=user_id).first()
+    if user is None:
+        raise UserNotFound(user_id)
+    return user
+
+
+def _enter(user: User, key: str, amount: int, reason: str) -> None:
+    if user.credit + amount < 0:
+        raise CreditShort(user.credit)
+    CreditEntry.objects.create(key=key, user=user, amount=amount, reason=reason)
+    if amount:
+        user.credit += amount
+        user.save(update_fields=["credit"])
+        record(
+            CreditChanged(user_id=user.id, amount=amount, balance=user.credit, reason=reason),
+            stream=user.stream,
+        )
+
+
+def _debit_key(payment_id: str) -> str:
+    return f"payment-{payment_id}"
+
+
+def _return_key(payment_id: str) -> str:
+    return f"return-{payment_id}"
