@@ -1,0 +1,1 @@
+"""The tests: one folder a context, and one for each part of the machine."""

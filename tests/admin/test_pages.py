@@ -1,0 +1,162 @@
+"""Every page of the admin: it answers, and what it costs does not grow with the rows on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import NoReverseMatch, reverse
+
+from apps.notifications.models import Notification
+from apps.orders.models import Order, OrderLine
+from shop import backoffice
+from shop.saga.models import Saga
+from tests.admin import rows
+
+pytestmark = pytest.mark.django_db
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+
+
+def listed(model: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def page(row: Any) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def queries(client: Client, url: str) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(url).status_code == 200
+    return len(captured)
+
+
+def test_every_model_of_ours_can_be_seen() -> None:
+    """A model that nobody registered, or that only appears on no other's page."""
+    inlines = {i.model for a in admin.site._registry.values() for i in a.inlines}
+    ours = {m for m in apps.get_models() if m.__module__.startswith(("apps.", "shop."))}
+    assert ours <= set(admin.site._registry) | inlines
+
+
+@each_model
+def test_lists_and_pages_answer(model: Any, world: None, desk: Client) -> None:
+    """A field, link or label that fails on real rows."""
+    assert model._default_manager.exists()
+    assert desk.get(listed(model)).status_code == 200
+    for row in model._default_manager.all():
+        assert desk.get(page(row)).status_code == 200, row
+
+
+@each_model
+def test_search_and_filters_answer(model: Any, desk: Client) -> None:
+    """A search term that is no id, no number, or too large a number; a filter's field."""
+    some = rows.MAKE[model](1001).pk
+    for term in ("x", "7", "9" * 30, str(some), "🥛", "a b", "%00"):
+        assert desk.get(listed(model), {"q": term}).status_code == 200, term
+    changes = desk.get(listed(model)).context["cl"]
+    for choice in [c for f in changes.filter_specs for c in f.choices(changes)]:
+        assert desk.get(listed(model) + choice["query_string"]).status_code == 200
+
+
+@each_model
+def test_a_list_costs_as_much_with_30_rows_as_with_3(model: Any, desk: Client) -> None:
+    """N+1 queries in a list."""
+    for n in range(1001, 1004):
+        rows.MAKE[model](n)
+    desk.get(listed(model))
+    few = queries(desk, listed(model))
+    for n in range(1004, 1031):
+        rows.MAKE[model](n)
+    assert queries(desk, listed(model)) == few
+
+
+@pytest.mark.parametrize(("make", "grow"), rows.GROW)
+def test_a_page_costs_as_much_with_30_parts_as_with_3(make: Any, grow: Any, desk: Client) -> None:
+    """N+1 queries in the lines, entries, steps or events of one row."""
+    row = make(1)
+    for n in range(1, 4):
+        grow(row, n)
+    desk.get(page(row))
+    few = queries(desk, page(row))
+    for n in range(4, 31):
+        grow(row, n)
+    assert queries(desk, page(row)) == few
+
+
+def test_growing_tables_are_never_counted(desk: Client) -> None:
+    """A list that counts its table, which takes seconds once there are millions of rows."""
+    rows.order(1)
+    with CaptureQueriesContext(connection) as captured:
+        desk.get(listed(Order))
+    assert not [q for q in captured if "COUNT(" in q["sql"] and "orders_order" in q["sql"]]
+
+
+def test_search_finds_by_the_whole_id_only(desk: Client) -> None:
+    """A search that reads the whole table, or finds nothing by an id."""
+    found, other = rows.order(1), rows.order(2)
+    shown = desk.get(listed(Order), {"q": str(found.id)}).context["cl"].queryset
+    assert (found in shown, other in shown) == (True, False)
+    assert not desk.get(listed(Order), {"q": str(found.id)[:8]}).context["cl"].queryset
+
+
+def test_an_order_tells_its_story_with_the_steps_to_come(place: Any, desk: Client) -> None:
+    """The order's page lost its events, or the steps that have not run yet."""
+    order = place(Prefer="respond-async")
+    text = desk.get(page(order)).content.decode()
+    assert "OrderCreated" in text
+    assert "place_order: payment" in text
+    assert text.count("to do") == 3
+
+
+def test_a_saga_shows_what_was_refused_and_hides_tokens(place: Any, desk: Client) -> None:
+    """The token of a card in the admin; a saga whose refusal is not told."""
+    place("tok_declined")
+    assert "The card was declined." in desk.get(page(Saga.objects.get())).content.decode()
+    place("tok_secret", Prefer="respond-async")
+    waiting = Saga.objects.latest("id")
+    assert waiting.data["token"] == "tok_secret"
+    assert "tok_secret" not in desk.get(page(waiting)).content.decode()
+
+
+def test_the_index_names_what_was_given_up(desk: Client) -> None:
+    """Parked work that nobody notices."""
+    assert "parked" not in desk.get("/admin/").content.decode()
+    Notification.objects.create(user_id=1, state="parked")
+    assert "1 notification parked" in desk.get("/admin/").content.decode()
+
+
+def test_the_sidebar_has_the_contexts_in_their_order(desk: Client) -> None:
+    """A sidebar that forgets a context, or names one that does not run here."""
+    titles = [group["title"] for group in desk.get("/admin/").context["sidebar_navigation"]]
+    assert titles[:5] == ["Users", "Inventory", "Payments", "Orders", "Notifications"]
+
+
+def test_links_to_contexts_that_run_elsewhere_are_bare_ids(monkeypatch: Any) -> None:
+    """A page that fails in a split, where another context has no admin."""
+
+    def nowhere(*args: Any, **kwargs: Any) -> str:
+        raise NoReverseMatch
+
+    assert "<a href" in backoffice.link("orders.order", "7")
+    monkeypatch.setattr(backoffice, "reverse", nowhere)
+    assert backoffice.link("orders.order", "7") == "7"
+    assert backoffice.rows("orders.order", "orders", user_id=1) == "orders"
+
+
+def test_what_customers_typed_is_escaped(desk: Client) -> None:
+    """HTML from a product's name or an order's detail that a page takes for its own."""
+    order = rows.order(1)
+    Order.objects.filter(id=order.id).update(reason="<script>x", detail="<script>y")
+    OrderLine.objects.create(order=order, sku="<script>z", quantity=1)
+    assert "<script>x" not in desk.get(listed(Order)).content.decode()
+    text = desk.get(page(order)).content.decode()
+    assert not [letter for letter in "xyz" if f"<script>{letter}" in text]

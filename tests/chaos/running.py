@@ -1,0 +1,171 @@
+"""A whole shop in processes of its own, to be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from amqp.exceptions import NotFound
+from django.conf import settings
+from kombu import Connection
+
+SERVER = os.environ.get("DATABASE_URL", "")
+BROKER = os.environ.get("BROKER_URL", "")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Shop:
+    """The embedded shop as `make run` or `make split` starts it, with a folder and ports of its
+    own."""
+
+    def __init__(self, folder: Path, placement: str = "one", channel: str = "grpc") -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = {**os.environ, "VAR_DIR": str(folder), "PORT": str(self.port)}
+        self._database = f"shop_test_{uuid4().hex[:8]}"
+        if SERVER:
+            self._env["DATABASE_URL"] = f"{SERVER.rpartition('/')[0]}/{self._database}"
+        self.addresses: dict[str, str] = {}  # of each deployment's web process
+        self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel}
+        for deployment in settings.TOPOLOGY.placements[placement].values():
+            for kind in ("HTTP", "GRPC"):
+                address = f"127.0.0.1:{_free_port()}"
+                if kind == "HTTP":
+                    self.addresses[deployment.name] = address
+                self._env[f"{kind}_{deployment.name.upper()}"] = address
+
+        self._log = (folder / "log").open("wb")
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._each_queue("delete")  # what an earlier shop has left would be news to this one
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-m", "shop.supervisor"],
+            cwd=ROOT,
+            env=self._env,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self.eventually(self.ready, within=60)
+
+    def stop(self) -> int:
+        """Ask it to end, and say with which code it did."""
+        try:
+            if self._supervisor is None:
+                return 0
+            self._supervisor.send_signal(signal.SIGTERM)
+            return self._supervisor.wait(30)
+        finally:
+            self._log.close()
+            self._drop_databases()
+
+    def wipe_broker(self) -> None:
+        """Every message that is under way is gone."""
+        shutil.rmtree(self.folder / "broker", ignore_errors=True)  # the worker takes files, too
+        self._each_queue("purge")
+
+    def _each_queue(self, what: str) -> None:
+        if BROKER:
+            with Connection(BROKER) as connection:
+                for context in settings.TOPOLOGY.contexts:
+                    with suppress(NotFound):
+                        getattr(connection.channel(), f"queue_{what}")(context)
+
+    def _drop_databases(self) -> None:
+        if SERVER:
+            with psycopg.connect(SERVER, autocommit=True) as server:
+                like = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+                for (name,) in server.execute(like, [self._database]).fetchall():
+                    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def manage(self, *command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=ROOT,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def children(self) -> dict[str, int]:
+        """The process ids of web, worker and relay."""
+        assert self._supervisor
+        listed = subprocess.run(
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self._supervisor.pid)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        signs = {"granian": "web", "celery": "worker", "relay": "relay"}
+        return {
+            name: int(line.split()[0])
+            for line in listed.splitlines()
+            for sign, name in signs.items()
+            if sign in line
+        }
+
+    def kill(self, name: str) -> None:
+        """kill -9, as the machine's memory might run out."""
+        pid = self.children().get(name)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+
+    def ready(self) -> bool:
+        try:
+            return self.request("GET", "/health/ready")[0] == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """The status and the JSON of the answer."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **headers},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or "null")
+
+    def sign_in(self, username: str, password: str = "demo") -> dict[str, str]:
+        """Headers that speak for a user."""
+        body = {"username": username, "password": password}
+        _, tokens = self.request("POST", "/api/auth/token", body)
+        return {"Authorization": f"Bearer {tokens['access']}"}
+
+    def eventually(self, condition: Callable[[], bool], *, within: float) -> None:
+        """Wait until something is so. Fails after so many seconds."""
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within} s: {condition}"
+            time.sleep(0.1)
+
+    def mails(self, kind: str) -> list[str]:
+        """The text of every mail of a kind that was sent."""
+        return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,195 @@
+"""The broker's side: one message fans out to each context's queue, and the relay fills it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+
+import pytest
+from celery import current_app
+from django.db import transaction
+from kombu import Connection, Exchange, Queue, binding
+from kombu.exceptions import ChannelError
+
+from protos.order_pb2 import OrderCreated
+from shop.events import queues, relay
+from shop.events.models import RelayPosition
+from shop.events.relay import Relay
+from shop.events.store import record
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Connection]:
+    """An embedded broker in a folder of its own."""
+    messages = tmp_path / "messages"
+    messages.mkdir()
+    options = {
+        "data_folder_in": str(messages),
+        "data_folder_out": str(messages),
+        "control_folder": str(tmp_path / "bindings"),
+        "polling_interval": 0.01,
+    }
+    with Connection("filesystem://", transport_options=options) as connection:
+        yield connection
+
+
+@pytest.fixture
+def relaying(broker: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    monkeypatch.setattr(current_app, "connection_for_write", broker.clone)
+    made = Relay()
+    yield made
+    made.close()
+
+
+def waiting(broker: Connection, queue: str) -> list[str]:
+    """Takes every message from a queue, and says which events they bring."""
+    found = []
+    channel = broker.default_channel
+    while message := channel.basic_get(queue, no_ack=True):
+        found.append(message.headers["id"])
+    return found
+
+
+def published(relaying: Relay, broker: Connection, count: int) -> list[str]:
+    """Publish until so many events have come to orders. A transaction that another test holds
+    open on the same PostgreSQL keeps later events back: rightly, so this is patient."""
+    found: list[str] = []
+    deadline = time.monotonic() + 60
+    while len(found) < count and time.monotonic() < deadline:
+        relaying.step()
+        found += waiting(broker, "orders")
+    return found
+
+
+def keep_stepping(relaying: Relay) -> None:
+    """Step for as long as a failure may take to come."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        relaying.step()
+
+
+def record_some(count: int) -> list[str]:
+    with transaction.atomic():
+        return [
+            str(record(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
+            for n in range(count)
+        ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_reaches_every_context_that_listens_and_no_other(
+    relaying: Relay, broker: Connection
+) -> None:
+    ids = record_some(3)
+    assert published(relaying, broker, 3) == ids
+    assert waiting(broker, "notifications") == ids
+    assert waiting(broker, "payments") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_relay_goes_on_where_it_was(
+    relaying: Relay, broker: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 2)
+    ids = record_some(5)
+    assert published(relaying, broker, 5) == ids
+    assert relaying.step() is False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_broker_did_not_take_is_published_again(
+    relaying: Relay, broker: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = record_some(2)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="the broker is down"):
+        broken.setattr(
+            Relay, "_send", lambda *_: (_ for _ in ()).throw(OSError("the broker is down"))
+        )
+        keep_stepping(relaying)
+    assert published(relaying, broker, 2) == ids
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_emptied_folder_is_filled_again(
+    relaying: Relay, broker: Connection, tmp_path: Path
+) -> None:
+    """The bindings are gone with it: events would be published to nobody, for ever."""
+    record_some(1)
+    published(relaying, broker, 1)
+    shutil.rmtree(tmp_path / "bindings")
+    shutil.rmtree(tmp_path / "messages")
+    ids = record_some(2)
+    with pytest.raises(ChannelError):
+        keep_stepping(relaying)
+    assert published(relaying, broker, 2) == ids
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_relay_that_slept_sets_nobody_back(relaying: Relay) -> None:
+    old = RelayPosition.objects.create(name="relay", position=5)
+    RelayPosition.objects.update(position=9)
+    event = type("Event", (), {"transaction_id": 0, "position": 7})
+    relay._remember(old, event)
+    assert RelayPosition.objects.get().position == 9
+
+
+def test_the_copy_of_a_message_says_which_queue_it_came_through(broker: Connection) -> None:
+    """Celery does not tell: a worker of two contexts would run the handlers of the wrong one."""
+    exchange, seen = Exchange("test", type="topic"), []
+    with broker.channel() as channel:
+        for name in ("one", "two"):
+            bound = [binding(exchange, routing_key="fact")]
+            queue = queues.ContextQueue(name, bindings=bound)(channel)
+            queue.declare()
+            queue.consume(name, lambda message: seen.append(message.headers["queue"]), no_ack=True)
+        broker.Producer(channel).publish({}, exchange="test", routing_key="fact")
+        while len(seen) < 2:
+            broker.drain_events(timeout=5)
+    assert sorted(seen) == ["one", "two"]
+
+
+def test_no_message_of_the_embedded_broker_is_read_half_written(broker: Connection) -> None:
+    """kombu's own transport lets a reader see a file before it is written."""
+    count, taken = 300, Counter[int]()
+    queue = Queue("many", Exchange("many"), routing_key="many")
+
+    def publish() -> None:
+        with broker.clone() as mine:
+            producer = mine.Producer()
+            for number in range(count):
+                producer.publish({"number": number}, routing_key="many", declare=[queue])
+
+    writer = threading.Thread(target=publish)
+    with broker.channel() as channel:
+        queue(channel).declare()
+        writer.start()
+        while writer.is_alive() or sum(taken.values()) < count:
+            try:
+                message = channel._get("many")
+            except Empty:
+                continue
+            taken[channel.Message(message, channel).payload["number"]] += 1
+    writer.join()
+    assert taken == Counter(range(count))
+
+
+def test_processes_that_start_together_all_find_their_bindings(broker: Connection) -> None:
+    """kombu's own transport may forget a binding when two are made at once."""
+
+    def declare(number: int) -> None:
+        with broker.clone() as mine:
+            Queue(f"q{number}", Exchange("together"), routing_key=f"k{number}")(
+                mine.default_channel
+            ).declare()
+
+    threads = [threading.Thread(target=declare, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(broker.default_channel.get_table("together")) == 12

@@ -1,0 +1,241 @@
+"""Each event has its effect once in each handler, however often it comes and whatever fails."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from protos.order_pb2 import OrderCreated, OrderShipped
+from shop.events import delivery, handlers, reconciler
+from shop.events.envelope import to_json
+from shop.events.models import Delivery, Event, Subscription
+from shop.events.store import envelope, record
+from shop.jobs.models import Lease
+from shop.jobs.tasks import run
+from shop.telemetry import correlation
+from tests.machine import settle
+
+CREATED = OrderCreated(order_id="o1", user_id=7)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Subscriber:
+    """A handler whose effect is a row, and which fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.correlation = ""
+
+    def __call__(self, event: OrderCreated) -> None:
+        Lease.objects.create(name=f"{event.order_id} {random.random()}", expires_at=LONG_AGO)
+        self.correlation = correlation.current().id
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError("not today")
+
+    @property
+    def effects(self) -> Counter[str]:
+        names = Lease.objects.values_list("name", flat=True)
+        return Counter(name.partition(" ")[0] for name in names)
+
+
+@pytest.fixture
+def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subscriber]:
+    subscriber = Subscriber()
+    only = handlers.Handler("orders.test", "orders", "order.OrderCreated", subscriber, ())
+    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
+    yield subscriber
+
+
+def recorded(message: Any = CREATED, stream: str = "order-o1") -> Event:
+    with transaction.atomic():
+        return record(message, stream=stream)
+
+
+def arrive(event: Event, queue: str = "orders") -> None:
+    """As a worker gets it from a queue."""
+    delivery.deliver.apply((to_json(envelope(event)),), headers={"queue": queue})
+
+
+def fail_until_parked(row: Delivery) -> None:
+    while row.state == Delivery.State.WAITING:
+        row.held().update(due_at=LONG_AGO)
+        run(row._meta.label, str(row.pk))
+        row.refresh_from_db()
+
+
+@pytest.mark.django_db
+def test_an_event_that_comes_five_times_has_one_effect(subscriber: Subscriber) -> None:
+    event = recorded()
+    for _ in range(5):
+        arrive(event)
+    assert subscriber.effects == {"o1": 1}
+
+
+@pytest.mark.django_db
+def test_a_queue_brings_an_event_to_its_own_context_only(subscriber: Subscriber) -> None:
+    arrive(recorded(), queue="users")
+    assert subscriber.effects == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_shuffled_duplicates_at_two_workers_have_one_effect_each(subscriber: Subscriber) -> None:
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(40)]
+    copies = events * 3
+    random.Random(1).shuffle(copies)
+
+    def work(mine: list[Event]) -> None:
+        try:
+            for event in mine:
+                arrive(event)
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=work, args=(copies[n::2],)) for n in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    settle()
+    assert subscriber.effects == {f"o{n}": 1 for n in range(40)}
+
+
+@pytest.mark.django_db
+def test_a_failed_handler_leaves_no_effect_and_is_tried_again(subscriber: Subscriber) -> None:
+    subscriber.failures = 1
+    event = recorded()
+    arrive(event)
+    row = Delivery.objects.get()
+    assert subscriber.effects == {}
+    assert (row.state, row.attempts, row.error) == (
+        "waiting",
+        1,
+        "ZeroDivisionError: not today",
+    )
+    row.retry_now()
+    settle()
+    assert subscriber.effects == {"o1": 1}
+
+
+@pytest.mark.django_db
+def test_a_poison_event_is_parked_and_the_others_flow(subscriber: Subscriber) -> None:
+    subscriber.failures = Delivery.max_attempts or 0
+    arrive(recorded())
+    fail_until_parked(Delivery.objects.get())
+    arrive(recorded(OrderCreated(order_id="o2"), "order-o2"))
+    row = Delivery.objects.get(stream="order-o1")
+    assert (row.state, row.attempts) == ("parked", Delivery.max_attempts)
+    assert subscriber.effects == {"o2": 1}
+
+
+@pytest.mark.django_db
+def test_what_dies_at_work_is_counted_before_it_begins(subscriber: Subscriber) -> None:
+    """A handler that kills its process leaves no error behind, and must be parked all the same."""
+    event = recorded()
+    handler = handlers.named("orders.test")
+    row = delivery.receive(envelope(event), handler)  # and here the process dies
+    assert row
+    for _ in range(Delivery.max_attempts or 0):
+        Delivery.objects.filter(pk=row.pk).update(due_at=LONG_AGO)
+        Delivery.park_exhausted()
+        Delivery.claim(row.pk)
+    assert Delivery.objects.get().state == "parked"
+
+
+@pytest.mark.django_db
+def test_a_late_worker_cannot_have_the_effect_again(subscriber: Subscriber) -> None:
+    """Its lease ran out while it slept, and another worker has done the work."""
+    event = recorded()
+    handler = handlers.named("orders.test")
+    late = delivery.receive(envelope(event), handler)
+    assert late
+    Delivery.objects.update(due_at=LONG_AGO)
+    other = Delivery.claim(late.pk)
+    assert other and other.attempt()
+    assert not late.attempt()
+    assert subscriber.effects == {"o1": 1}
+
+
+@pytest.mark.django_db
+def test_an_event_of_an_unknown_type_is_parked_not_lost(subscriber: Subscriber) -> None:
+    event = recorded()
+    delivery.expect([envelope(event)], handlers.named("orders.test"))
+    Delivery.objects.update(event={**to_json(envelope(event)), "type": "nobody.Knows"})
+    fail_until_parked(Delivery.objects.get())
+    assert "nobody" in Delivery.objects.get().error
+
+
+@pytest.mark.django_db
+def test_effects_belong_to_the_request_that_caused_them(subscriber: Subscriber) -> None:
+    with correlation.correlated(correlation.Correlation("request-1")):
+        event = recorded()
+    arrive(event)
+    assert subscriber.correlation == "request-1"
+
+
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "GRACE", reconciler.GRACE * 0)
+
+
+def reconcile(*, until: int) -> None:
+    """Compare until there are so many deliveries. A transaction that another test holds open on
+    the same PostgreSQL keeps later events back: rightly, so this is patient."""
+    deadline = time.monotonic() + 60
+    while Delivery.objects.count() < until and time.monotonic() < deadline:
+        reconciler.reconcile()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_broker_lost_is_found_and_delivered_once(
+    subscriber: Subscriber, no_grace: None
+) -> None:
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(6)]
+    recorded(OrderShipped(order_id="o1"), "order-o1")
+    for event in events[::2]:
+        arrive(event)
+    reconcile(until=6)
+    reconciler.reconcile()
+    for row in Delivery.due():
+        run(row._meta.label, str(row.pk))
+    assert subscriber.effects == {f"o{n}": 1 for n in range(6)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_on_its_way_is_not_called_missing(subscriber: Subscriber) -> None:
+    recorded()
+    reconciler.reconcile()
+    assert not Delivery.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_handler_hears_of_everything_from_the_start(
+    subscriber: Subscriber, no_grace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded()
+    reconcile(until=1)
+    late = handlers.Handler("orders.late", "orders", "order.OrderCreated", subscriber, ())
+    monkeypatch.setattr(handlers, "_handlers", {**handlers._handlers, late.name: late})
+    reconcile(until=2)
+    assert Delivery.objects.filter(handler="orders.late").count() == 1
+    assert Delivery.objects.filter(handler="orders.test").count() == 1
+    assert Subscription.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_more_events_than_one_page_are_all_compared(
+    subscriber: Subscriber, no_grace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "BATCH", 3)
+    for number in range(8):
+        recorded(OrderCreated(order_id=f"o{number}"), f"order-o{number}")
+    reconcile(until=8)
+    assert Delivery.objects.count() == 8

@@ -1,0 +1,194 @@
+"""Rows of work and leases: one at a time, tried again, parked in the end, never forgotten."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apps.notifications.models import Notification
+from shop.jobs import clock, leader
+from shop.jobs.models import Lease, LeaseLost
+
+
+def job(**changes: Any) -> Notification:
+    return Notification.objects.create(
+        **{
+            "user_id": 7,
+            "email": "alice@example.com",
+            "kind": "order.OrderPaid",
+            "subject": "Paid",
+            "body": "…",
+            "due_at": Now(),
+        }
+        | changes
+    )
+
+
+def past() -> Any:
+    return timezone.now() - timedelta(minutes=1)
+
+
+@pytest.fixture
+def nudges(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    sent: list[str] = []
+    monkeypatch.setattr(clock, "nudge", lambda job: sent.append(str(job.pk)))
+    monkeypatch.setattr(clock, "_nudged", {})
+    yield sent
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_workers_one_gets_a_job() -> None:
+    row, won = job(), []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        try:
+            start.wait()
+            if Notification.claim(row.pk):
+                won.append(1)
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(won) == 1
+
+
+@pytest.mark.django_db
+def test_what_is_not_due_is_not_done() -> None:
+    assert Notification.claim(job(due_at=timezone.now() + timedelta(hours=1)).pk) is None
+    assert Notification.claim(job(state="parked").pk) is None
+    assert Notification.claim(uuid4()) is None
+
+
+@pytest.mark.django_db
+def test_a_job_whose_worker_died_is_due_again_after_its_lease() -> None:
+    row = job()
+    assert Notification.claim(row.pk)
+    assert Notification.claim(row.pk) is None
+    Notification.objects.update(due_at=past())
+    again = Notification.claim(row.pk)
+    assert again and again.attempts == 2
+
+
+@pytest.mark.django_db
+def test_a_late_holder_cannot_finish_what_another_holds() -> None:
+    row = job()
+    late = Notification.claim(row.pk)
+    Notification.objects.update(due_at=past())
+    Notification.claim(row.pk)
+    assert late
+    with pytest.raises(LeaseLost):
+        late.finish()
+    late.fail(ValueError("too late"))
+    assert Notification.objects.get().error == ""
+
+
+@pytest.mark.django_db
+def test_failures_back_off_and_are_parked_with_their_error() -> None:
+    row, waits = job(), []
+    for _ in range(Notification.max_attempts or 0):
+        Notification.objects.update(due_at=past())
+        mine = Notification.claim(row.pk)
+        assert mine
+        waits.append(mine.backoff().total_seconds())
+        mine.fail(ValueError("no"))
+    row.refresh_from_db()
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert (row.state, row.error, row.due_at) == ("parked", "ValueError: no", None)
+    row.retry_now()
+    assert Notification.claim(row.pk)
+
+
+@pytest.mark.django_db
+def test_what_is_done_is_not_retried() -> None:
+    row = job(state="done")
+    row.retry_now()
+    assert Notification.claim(row.pk) is None
+
+
+@pytest.mark.django_db
+def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
+    nudges: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too often would flood the broker while workers are down; once only would lose it."""
+    row = job()
+    job(due_at=timezone.now() + timedelta(hours=1))
+    clock.nudge_due_jobs()
+    clock.nudge_due_jobs()
+    assert nudges == [str(row.pk)]
+    monkeypatch.setattr(clock, "NUDGE_AGAIN_AFTER", -1)
+    clock.nudge_due_jobs()
+    assert nudges == [str(row.pk)] * 2
+
+
+@pytest.mark.django_db
+def test_an_error_in_one_periodic_function_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called = []
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(clock, "_periodic", [(60, broken), (60, lambda: called.append(1))])
+    ticking = clock.Clock()
+    ticking.tick()
+    ticking.tick()
+    assert called == [1]
+
+
+def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
+    """What registers only when some view is imported would not run where none is served."""
+    command = (
+        "import django; django.setup(); from shop.jobs import clock; "
+        "print(*sorted(function.__name__ for _, function in clock._periodic))"
+    )
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True, env=env
+    )
+    known = ["expire_reservations", "nudge_due_jobs", "purge_old_keys", "reconcile"]
+    assert done.stdout.split() == known
+
+
+@pytest.mark.django_db
+def test_a_lease_has_one_holder_until_it_runs_out_or_is_given_back() -> None:
+    assert Lease.hold("relay", "one", 60)
+    assert Lease.hold("relay", "one", 60)
+    assert not Lease.hold("relay", "two", 60)
+    assert Lease.hold("clock", "two", 60)
+    Lease.let_go("relay", "one")
+    assert Lease.hold("relay", "two", 60)
+    Lease.objects.filter(name="relay").update(expires_at=past())
+    assert Lease.hold("relay", "three", 60)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_leader_goes_on_after_an_error_and_lets_go_at_the_end() -> None:
+    stop, steps = threading.Event(), []
+
+    def step() -> bool:
+        steps.append(1)
+        if len(steps) == 1:
+            raise OSError("the broker is down")
+        stop.set()
+        return False
+
+    leader.lead("relay", step, idle=0.01, stop=stop)
+    assert len(steps) == 2
+    assert Lease.hold("relay", "the next", 60)

@@ -1,0 +1,43 @@
+"""Lets a test run what worker, relay and clock would do, in its own thread and to the end."""
+
+from __future__ import annotations
+
+from django.apps import apps
+
+from shop.events import delivery, handlers
+from shop.events.models import Delivery, Event
+from shop.events.store import envelope
+from shop.jobs.models import Job
+
+
+def settle() -> None:
+    """Deliver every event to every handler and do every job that is due, until all is quiet."""
+    while deliver_events() or do_jobs():
+        pass
+
+
+def deliver_events() -> int:
+    """Deliver what no handler has had yet. Says how many deliveries were made."""
+    made = 0
+    for event in Event.objects.order_by("position"):
+        for handler in handlers.registered(type=event.type):
+            if Delivery.objects.filter(event_id=event.id, handler=handler.name).exists():
+                continue
+            received = delivery.receive(envelope(event), handler)
+            assert received
+            received.attempt()
+            made += 1
+    return made
+
+
+def do_jobs() -> int:
+    """Do what is due now. Says how much that was."""
+    done = 0
+    for model in apps.get_models():
+        if issubclass(model, Job):
+            for row in list(model.due()):
+                job = model.claim(row.pk)
+                if job:
+                    job.attempt()
+                    done += 1
+    return done

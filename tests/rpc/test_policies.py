@@ -1,0 +1,230 @@
+"""Retries, circuit breaker and bulkhead: what they let through, and what they do not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from shop.rpc import deadline, policy
+from shop.rpc.outcome import CallAnswer, CallError
+from shop.rpc.policy import Breaker, Bulkhead, Retry
+
+DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
+LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+FINE = CallAnswer("fine")
+
+
+class Call:
+    """What an interceptor is told of a call."""
+
+    metadata = credentials = wait_for_ready = compression = None
+
+    def __init__(self, timeout: float | None = 5.0) -> None:
+        self.method, self.timeout = "/user.UserService/GetUser", timeout
+
+
+class Peer:
+    """Answers as told, the last for ever, and counts."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.outcomes, self.calls = list(outcomes), 0
+        self.timeouts: list[Any] = []
+
+    def __call__(self, details: Any, request: Any) -> Any:
+        self.calls += 1
+        self.timeouts.append(details.timeout)
+        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr(policy, "sleep", waited.append)
+    return waited
+
+
+def ask(interceptor: Any, peer: Callable[..., Any], **call: Any) -> Any:
+    return interceptor.intercept_unary_unary(peer, Call(**call), None)
+
+
+def test_whoever_does_not_answer_is_asked_again_after_ever_longer_waits(
+    no_waiting: list[float],
+) -> None:
+    peer = Peer(DOWN, DOWN, FINE)
+    assert ask(Retry(2, 0.2), peer).result() == "fine"
+    assert peer.calls == 3
+    assert 0.025 <= no_waiting[0] <= 0.075 and 0.05 <= no_waiting[1] <= 0.15
+
+
+def test_waits_differ_so_that_callers_do_not_come_in_step(no_waiting: list[float]) -> None:
+    for _ in range(20):
+        ask(Retry(1, 0.2), Peer(DOWN))
+    assert len(set(no_waiting)) == 20
+
+
+@pytest.mark.parametrize("outcome", [LATE, CallError(grpc.StatusCode.INTERNAL, "a bug")])
+def test_what_may_have_been_answered_is_not_asked_again(outcome: Any) -> None:
+    peer = Peer(outcome)
+    ask(Retry(2, 0.2), peer)
+    assert peer.calls == 1
+
+
+def test_what_may_not_be_repeated_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "repeatable", lambda method: False)
+    peer = Peer(DOWN)
+    ask(Retry(2, 0.2), peer)
+    assert peer.calls == 1
+
+
+def test_retries_of_three_layers_do_not_multiply() -> None:
+    """Whoever serves a call leaves the retrying to its caller."""
+    peer = Peer(DOWN)
+    with deadline.serving_a_call(5):
+        ask(Retry(2, 0.2), peer)
+    assert peer.calls == 1
+
+
+def test_a_peer_that_is_down_gets_at_most_a_fifth_more() -> None:
+    peer, retry = Peer(DOWN), Retry(2, 0.2)
+    for _ in range(1000):
+        ask(retry, peer)
+    assert peer.calls <= 1.2 * 1000 + Retry.RESERVE
+
+
+def test_retries_stay_within_the_deadline() -> None:
+    peer = Peer(DOWN)
+    ask(Retry(2, 0.2), peer, timeout=0.01)
+    assert peer.calls == 1
+    peer = Peer(DOWN, FINE)
+    ask(Retry(2, 0.2), peer, timeout=1.0)
+    assert peer.timeouts[1] <= peer.timeouts[0] <= 1.0
+
+
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(failures=3, seconds=10, patience=5.0, clock=clock)
+
+
+def test_after_so_many_failures_in_a_row_nobody_is_called() -> None:
+    peer, circuit = Peer(DOWN, DOWN, FINE, DOWN, DOWN, LATE, FINE), breaker(Clock())
+    outcomes = [ask(circuit, peer) for _ in range(9)]
+    assert peer.calls == 6
+    assert [o.code().name for o in outcomes[6:]] == ["UNAVAILABLE"] * 3
+
+
+@pytest.mark.parametrize(("outcome", "calls_after"), [(FINE, 3), (DOWN, 1)])
+def test_one_goes_to_try_and_its_outcome_decides(outcome: Any, calls_after: int) -> None:
+    clock = Clock()
+    circuit = breaker(clock)
+    for _ in range(3):
+        ask(circuit, Peer(DOWN))
+    clock.now += 10
+    peer = Peer(outcome)
+    for _ in range(3):
+        ask(circuit, peer)
+    assert peer.calls == calls_after
+
+
+def test_a_trial_that_breaks_makes_room_for_the_next() -> None:
+    """Else the circuit would stay open for ever."""
+    clock = Clock()
+    circuit = breaker(clock)
+    for _ in range(3):
+        ask(circuit, Peer(DOWN))
+    clock.now += 10
+
+    def breaks(details: Any, request: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(circuit, breaks)
+    assert ask(circuit, Peer(FINE)).result() == "fine"
+
+
+def test_of_64_at_the_moment_of_trying_one_goes() -> None:
+    clock = Clock()
+    circuit, calls = breaker(clock), []
+    for _ in range(3):
+        ask(circuit, Peer(DOWN))
+    clock.now += 10
+    together, goes_on = threading.Barrier(64), threading.Event()
+
+    def slow(details: Any, request: Any) -> Any:
+        calls.append(1)
+        goes_on.wait(5)
+        return FINE
+
+    def attempt() -> None:
+        together.wait()
+        if ask(circuit, slow).code() is not grpc.StatusCode.OK:
+            refused.append(1)
+            if len(refused) == 63:
+                goes_on.set()
+
+    refused: list[int] = []
+    threads = [threading.Thread(target=attempt) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(calls), len(refused)) == (1, 63)
+
+
+def test_what_began_before_the_opening_does_not_close_it() -> None:
+    circuit = breaker(Clock())
+    era = circuit._enter()
+    assert era is not None
+    for _ in range(3):
+        ask(circuit, Peer(DOWN))
+    circuit._leave(era, failed=False)
+    peer = Peer(FINE)
+    ask(circuit, peer)
+    assert peer.calls == 0
+
+
+def test_impatient_callers_cannot_open_a_circuit() -> None:
+    """`Prefer: wait=1` would let a customer cut payments off for everybody."""
+    circuit, peer = breaker(Clock()), Peer(LATE)
+    for _ in range(9):
+        ask(circuit, peer, timeout=1.0)
+    assert peer.calls == 9
+
+
+def test_a_slow_peer_takes_so_many_threads_and_no_more() -> None:
+    bulkhead, inside, goes_on = Bulkhead(2), threading.Semaphore(0), threading.Event()
+
+    def slow(details: Any, request: Any) -> Any:
+        inside.release()
+        goes_on.wait(5)
+        return FINE
+
+    threads = [threading.Thread(target=ask, args=(bulkhead, slow)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        inside.acquire()
+    assert ask(bulkhead, Peer(FINE)).code() is grpc.StatusCode.UNAVAILABLE
+    goes_on.set()
+    for thread in threads:
+        thread.join()
+    assert ask(bulkhead, Peer(FINE)).result() == "fine"
+
+
+def test_a_call_that_breaks_gives_its_place_back() -> None:
+    bulkhead = Bulkhead(1)
+
+    def breaks(details: Any, request: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask(bulkhead, breaks)
+    assert ask(bulkhead, Peer(FINE)).result() == "fine"

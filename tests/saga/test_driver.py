@@ -1,0 +1,192 @@
+"""Sagas end done or undone, whatever fails and wherever the process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from shop.refusal import Conflict, OutcomeUnknown
+from shop.saga import definition, driver, story
+from shop.saga.definition import Data, Definition, Step, define
+from shop.saga.models import Saga
+
+pytestmark = pytest.mark.django_db
+
+
+class Refused(Conflict):
+    code = "refused_here"
+
+
+class World:
+    """Three steps that note what is asked of them, and do as they are told."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.errors: dict[str, list[BaseException]] = {}
+
+    def does(self, name: str) -> Any:
+        def do(data: Data) -> None:
+            self.log.append(name)
+            if self.errors.get(name):
+                raise self.errors[name].pop(0)
+
+        return do
+
+    def undone(self, data: Data, code: str, detail: str) -> None:
+        self.log.append(f"undone: {code}")
+
+
+class Died(BaseException):
+    """The process is no more."""
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(definition, "_definitions", dict(definition._definitions))
+    world = World()
+    steps = (
+        Step("look", world.does("look")),
+        Step("hold", world.does("hold"), undo=world.does("free"), then=world.does("held")),
+        Step("pay", world.does("pay"), undo=world.does("refund"), then=world.does("paid")),
+    )
+    define(Definition("test", "orders", steps, undone=world.undone))
+    yield world
+
+
+def begin(*, claimed: bool = True) -> Saga:
+    with transaction.atomic():
+        return driver.start(definition.named("test"), uuid4(), {}, claimed=claimed)
+
+
+def resume(saga: Saga) -> Saga:
+    """As a worker does, once the row is due."""
+    Saga.objects.filter(pk=saga.pk).update(due_at=timezone.now() - timedelta(minutes=1))
+    mine = Saga.claim(saga.pk)
+    if mine:
+        mine.attempt()
+    return Saga.objects.get(pk=saga.pk)
+
+
+DONE = ["look", "hold", "held", "pay", "paid"]
+
+
+def test_all_steps_in_order(world: World) -> None:
+    saga = begin()
+    assert saga.attempt()
+    assert world.log == DONE
+    assert Saga.objects.get().status == "completed"
+
+
+def test_a_refusal_undoes_what_was_done_and_no_more(world: World) -> None:
+    world.errors["pay"] = [Refused("no")]
+    begin().attempt()
+    assert world.log == ["look", "hold", "held", "pay", "free", "undone: refused_here"]
+    assert Saga.objects.get().status == "undone"
+
+
+def test_a_refusal_by_our_own_state_undoes_the_step_too(world: World) -> None:
+    """The order was cancelled while it was being paid: the money must come back."""
+    world.errors["paid"] = [Refused("cancelled")]
+    begin().attempt()
+    assert world.log == [*DONE, "refund", "free", "undone: refused_here"]
+
+
+def test_an_unknown_outcome_is_asked_again_and_never_undone(world: World) -> None:
+    world.errors["pay"] = [OutcomeUnknown("lost"), OutcomeUnknown("lost again")]
+    saga = begin()
+    assert not saga.attempt()
+    resume(saga)
+    assert resume(saga).status == "completed"
+    assert world.log == ["look", "hold", "held", "pay", "pay", "pay", "paid"]
+
+
+def test_a_bug_in_a_step_is_not_a_refusal(world: World) -> None:
+    world.errors["pay"] = [ZeroDivisionError()]
+    saga = begin()
+    saga.attempt()
+    assert Saga.objects.get().status == "running"
+    assert resume(saga).status == "completed"
+
+
+def test_patience_ends_and_undoes_the_step_that_may_have_happened(world: World) -> None:
+    world.errors["pay"] = [OutcomeUnknown("lost")]
+    saga = begin()
+    Saga.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    saga.refresh_from_db()
+    saga.attempt()
+    assert world.log[-3:] == ["refund", "free", "undone: unresolved"]
+
+
+def test_an_undo_that_fails_is_tried_until_it_works(world: World) -> None:
+    world.errors["pay"] = [Refused("no")]
+    world.errors["free"] = [OutcomeUnknown("down")] * 3
+    saga = begin()
+    saga.attempt()
+    for _ in range(3):
+        saga = resume(saga)
+    assert saga.status == "undone"
+    assert world.log.count("free") == 4
+    assert saga.refusal["code"] == "refused_here"
+
+
+@pytest.mark.parametrize("dies_in", ["look", "hold", "held", "pay", "paid"])
+def test_a_crash_anywhere_is_resumed(world: World, dies_in: str) -> None:
+    world.errors[dies_in] = [Died()]
+    saga = begin()
+    with pytest.raises(Died):
+        saga.attempt()
+    assert resume(saga).status == "completed"
+    assert [*dict.fromkeys(world.log)] == DONE
+
+
+@pytest.mark.parametrize("dies_in", ["refund", "free"])
+def test_a_crash_while_undoing_is_resumed(world: World, dies_in: str) -> None:
+    world.errors["paid"] = [Refused("cancelled")]
+    world.errors[dies_in] = [Died()]
+    saga = begin()
+    with pytest.raises(Died):
+        saga.attempt()
+    assert resume(saga).status == "undone"
+
+
+def test_nobody_drives_what_another_holds(world: World) -> None:
+    saga = begin()
+    assert Saga.claim(saga.pk) is None
+
+
+def test_a_driver_that_lost_its_lease_stops_at_once(world: World) -> None:
+    late = begin()
+    assert resume(late).status == "completed"
+    world.log.clear()
+    assert not late.attempt()
+    assert world.log == ["look"]
+
+
+def test_nothing_starts_outside_a_transaction(world: World, transactional_db: None) -> None:
+    with pytest.raises(RuntimeError, match="outside a transaction"):
+        driver.start(definition.named("test"), uuid4(), {}, claimed=True)
+
+
+def test_the_story_tells_what_is_still_to_come(world: World) -> None:
+    world.errors["pay"] = [OutcomeUnknown("lost"), Refused("no")]
+    world.errors["free"] = [OutcomeUnknown("down")]
+    saga = begin()
+    saga.attempt()
+    told = [(step.name, step.state) for step in story.of(saga.key)]
+    assert told == [("look", "done"), ("hold", "done"), ("pay", "unknown"), ("pay", "to do")]
+
+    resume(saga)
+    told = [(step.name, step.state) for step in story.of(saga.key)]
+    assert told[-3:] == [("pay", "refused"), ("hold", "unknown"), ("hold", "to undo")]
+
+
+def test_a_story_of_a_saga_that_waits_for_a_worker(world: World) -> None:
+    saga = begin(claimed=False)
+    assert [step.state for step in story.of(saga.key)] == ["to do"] * 3
+    assert Saga.due().get() == saga

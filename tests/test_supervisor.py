@@ -1,0 +1,104 @@
+"""`make run`'s processes: started, started again, stopped; and what is wrong is said."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop.supervisor import Child
+from tests.chaos.running import ROOT, Shop
+
+pytestmark = pytest.mark.xdist_group("running")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.timeout(120)
+def test_a_shop_from_its_start_to_its_end(shop: Shop) -> None:
+    """One running shop for all that can be seen of it: starting one takes seconds."""
+    before = shop.children()
+    assert set(before) == {"web", "worker", "relay"}
+
+    # Every child that dies comes back, and the shop answers again.
+    for name, pid in before.items():
+        shop.kill(name)
+        shop.eventually(lambda n=name, p=pid: shop.children().get(n, p) != p, within=20)  # type: ignore[misc]
+    shop.eventually(shop.ready, within=20)
+
+    # What it prints works as printed.
+    printed = (shop.folder / "log").read_text()
+    script = re.search(r"(  TOKEN=.*?)\n\nCtrl-C", printed, re.S)
+    assert script
+    done = subprocess.run(
+        ["bash", "-c", script[1]], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert " 201 Created" in done.stdout
+    assert '"status":"paid"' in done.stdout
+
+    # It stops in good order, and nothing of it is left.
+    last = shop.children()
+    assert shop.stop() == 0
+    assert "shop: stopped" in (shop.folder / "log").read_text()
+    assert not any(alive(pid) for pid in last.values())
+
+
+def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+    """Else the port stays taken and the next `make run` fails."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells children that their parent died")
+    running = Shop(tmp_path)
+    running.start()
+    assert running._supervisor
+    children = running.children()
+    running._supervisor.send_signal(signal.SIGKILL)
+    running._supervisor.wait()
+    running.eventually(lambda: not any(alive(pid) for pid in children.values()), within=20)
+    running.stop()
+
+
+def start(port: str) -> subprocess.CompletedProcess[str]:
+    """Start a shop that is expected to end at once."""
+    return subprocess.run(
+        [sys.executable, "-m", "shop.supervisor"],
+        cwd=ROOT,
+        env={**os.environ, "PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("port", ["80a", "0", "70000", ""])
+def test_a_port_that_is_none_is_named(port: str) -> None:
+    done = start(port)
+    assert done.returncode == 1
+    assert f"PORT is {port!r}" in done.stderr
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = start(port)
+    assert done.returncode == 1
+    assert f"port {port} is in use" in done.stderr
+
+
+def test_what_keeps_dying_is_started_ever_more_seldom() -> None:
+    child = Child("web", ["false"])
+    child.started = float("inf")
+    assert [child.pause() for _ in range(9)] == [0, 0, 1, 2, 4, 8, 16, 30, 30]
