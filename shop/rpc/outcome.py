@@ -70,8 +70,9 @@ class CallError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg
 class CallAnswer(CallError):
     """A call that succeeded, for those who want the Call beside the answer."""
 
+    _code, _details, _trailing = grpc.StatusCode.OK, "", ()
+
     def __init__(self, answer: Any) -> None:
-        super().__init__(grpc.StatusCode.OK, "")
         self._answer = answer
 
     def result(self, timeout: float | None = None) -> Any:

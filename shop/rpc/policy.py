@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import namedtuple
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from time import monotonic, sleep
 from typing import Any
 
 import grpc
-from django.db import connections
+from django.db import transaction
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from shop.rpc import deadline, identity
 from shop.rpc.outcome import CallError
-from shop.telemetry.tracing import traceparent
-
-_Details = namedtuple(
-    "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
-)
+from shop.telemetry.tracing import traced
 
 
 class CallInTransaction(RuntimeError):
@@ -33,26 +28,12 @@ class CallInTransaction(RuntimeError):
 
 
 def refuse_in_transaction(method: str) -> None:
-    """Raise CallInTransaction where this thread has a transaction open (of any database)."""
-    for connection in connections.all(initialized_only=True):
-        blocks: list[Any] = connection.atomic_blocks
-        if any(not block._from_testcase for block in blocks):
-            raise CallInTransaction(f"{method} was called inside a transaction")
-
-
-class Chain(grpc.UnaryUnaryClientInterceptor):
-    """Several interceptors as one, the first outermost: each layer of gRPC's own chaining costs
-    as much as all of these together."""
-
-    def __init__(self, *interceptors: grpc.UnaryUnaryClientInterceptor) -> None:
-        self._interceptors = interceptors
-
-    def intercept_unary_unary(
-        self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
-    ) -> Any:
-        for interceptor in reversed(self._interceptors):
-            continuation = partial(interceptor.intercept_unary_unary, continuation)
-        return continuation(details, request)
+    """Raise CallInTransaction where this thread has a transaction open."""
+    connection: Any = transaction.get_connection()
+    if not connection.in_atomic_block:
+        return
+    if any(not block._from_testcase for block in connection.atomic_blocks):
+        raise CallInTransaction(f"{method} was called inside a transaction")
 
 
 class Deadline(grpc.UnaryUnaryClientInterceptor):
@@ -68,7 +49,7 @@ class Deadline(grpc.UnaryUnaryClientInterceptor):
         left = deadline.remaining()
         if left is not None:
             timeout = min(timeout, left)
-        return continuation(_changed(details, timeout=timeout), request)
+        return continuation(details._replace(timeout=timeout), request)
 
 
 class OutsideTransactions(grpc.UnaryUnaryClientInterceptor):
@@ -103,15 +84,15 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
     ) -> Any:
         with self._lock:
             self._tokens = min(self._tokens + self._share, self.RESERVE)
-        ends = None if details.timeout is None else monotonic() + details.timeout
-        for attempt in range(self._retries + 1):
-            left = None if ends is None else max(0.0, ends - monotonic())
-            outcome = continuation(_changed(details, timeout=left), request)
+        ends = monotonic() + details.timeout
+        outcome = continuation(details, request)
+        for attempt in range(self._retries):
             wait = random.uniform(0.5, 1.5) * self.FIRST_WAIT * 2**attempt  # noqa: S311
-            last = attempt == self._retries or (left is not None and left < wait)
-            if last or not self._may_repeat(details.method, outcome):
+            late = monotonic() + wait >= ends
+            if late or not self._may_repeat(details.method, outcome):
                 break
             sleep(wait)
+            outcome = continuation(details._replace(timeout=ends - monotonic()), request)
         return outcome
 
     def _may_repeat(self, method: str, outcome: Any) -> bool:
@@ -224,14 +205,5 @@ class Identity(grpc.UnaryUnaryClientInterceptor):
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
-        shown = [("authorization", f"Bearer {identity.token()}")]
-        if parent := traceparent():
-            shown.append(("traceparent", parent))
-        metadata = (*(details.metadata or ()), *shown)
-        return continuation(_changed(details, metadata=metadata), request)
-
-
-def _changed(details: Any, **changes: Any) -> Any:
-    # gRPC passes an object with at least method and timeout; the rest may be missing.
-    known = {field: getattr(details, field, None) for field in _Details._fields}
-    return _Details(**{**known, **changes})
+        metadata = (*(details.metadata or ()), *identity.shown(), *traced())
+        return continuation(details._replace(metadata=metadata), request)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from django.db import close_old_connections
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -15,6 +16,7 @@ from shop.refusal import Refusal, to_grpc
 from shop.rpc import identity
 from shop.rpc.entry import entered
 from shop.rpc.registry import registry, run
+from shop.telemetry.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +79,15 @@ class Entry(grpc.ServerInterceptor):
 
 def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
     def call(request: Any, context: Any) -> Any:
+        close_old_connections()
         try:
-            with entered(
-                method,
-                authorization=metadata.get("authorization", ""),
-                traceparent=metadata.get("traceparent", ""),
-                seconds=_seconds(context),
-            ):
+            parent = metadata.get("traceparent", "")
+            with span(method[1:], parent), entered(metadata, _seconds(context)):
                 return run(behaviour, request, context)
         except Refusal as refusal:
             context.abort_with_status(to_grpc(refusal))
+        finally:
+            close_old_connections()
 
     return call
 
@@ -99,7 +100,7 @@ def _seconds(context: Any) -> float | None:
 
 def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
     try:
-        identity.verified(metadata.get("authorization", ""))
+        identity.verified(metadata)
     except identity.NotOfThisShop:
         return False
     return True

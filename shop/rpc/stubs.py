@@ -9,8 +9,9 @@ from typing import TypeVar
 import grpc
 from django.conf import settings
 
+from shop.rpc.intercepted import InterceptedChannel
 from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Breaker, Bulkhead, Chain, Deadline, Identity, OutsideTransactions, Retry
+from shop.rpc.policy import Breaker, Bulkhead, Deadline, Identity, OutsideTransactions, Retry
 from shop.rpc.rest import RestChannel
 from shop.topology import Policy
 
@@ -44,7 +45,7 @@ def policed(
     channel: grpc.Channel, policy: Policy, *more: grpc.UnaryUnaryClientInterceptor
 ) -> grpc.Channel:
     """A channel on which the policies hold that hold on all, and more."""
-    policies = Chain(
+    policies = (
         OutsideTransactions(),
         Deadline(policy.timeout),
         Retry(policy.retries, policy.retry_budget),
@@ -52,7 +53,7 @@ def policed(
         Bulkhead(policy.concurrency),
         *more,
     )
-    return grpc.intercept_channel(channel, policies)
+    return InterceptedChannel(channel, policies)
 
 
 def grpc_channel(address: str) -> grpc.Channel:

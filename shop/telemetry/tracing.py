@@ -53,6 +53,12 @@ def traceparent() -> str:
     return carrier.get("traceparent", "")
 
 
+def traced() -> tuple[tuple[str, str], ...]:
+    """The metadata by which a call belongs to the current trace."""
+    parent = traceparent()
+    return (("traceparent", parent),) if parent else ()
+
+
 def trace_id() -> str:
     """The current trace's id in 32 hex digits; empty where there is none."""
     context = trace.get_current_span().get_span_context()

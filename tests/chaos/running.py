@@ -157,8 +157,11 @@ class Shop:
         """Wait until something is so. Fails after so many seconds."""
         deadline = time.monotonic() + within
         while not condition():
-            assert time.monotonic() < deadline, f"not within {within} s: {condition}"
+            assert time.monotonic() < deadline, f"not within {within} s; {self._last_words()}"
             time.sleep(0.1)
+
+    def _last_words(self) -> str:
+        return "its log ends:\n" + (self.folder / "log").read_text()[-3000:]
 
     def mails(self, kind: str) -> list[str]:
         """The text of every mail of a kind that was sent."""

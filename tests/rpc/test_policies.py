@@ -10,21 +10,13 @@ import grpc
 import pytest
 
 from shop.rpc import deadline, policy
+from shop.rpc.intercepted import Details
 from shop.rpc.outcome import CallAnswer, CallError
 from shop.rpc.policy import Breaker, Bulkhead, Retry
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
 FINE = CallAnswer("fine")
-
-
-class Call:
-    """What an interceptor is told of a call."""
-
-    metadata = credentials = wait_for_ready = compression = None
-
-    def __init__(self, timeout: float | None = 5.0) -> None:
-        self.method, self.timeout = "/user.UserService/GetUser", timeout
 
 
 class Peer:
@@ -54,8 +46,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def ask(interceptor: Any, peer: Callable[..., Any], **call: Any) -> Any:
-    return interceptor.intercept_unary_unary(peer, Call(**call), None)
+def ask(interceptor: Any, peer: Callable[..., Any], timeout: float = 5.0) -> Any:
+    call = Details("/user.UserService/GetUser", timeout)
+    return interceptor.intercept_unary_unary(peer, call, None)
 
 
 def test_whoever_does_not_answer_is_asked_again_after_ever_longer_waits(
