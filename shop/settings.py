@@ -43,11 +43,13 @@ def secret(name: str, make: Callable[[], str]) -> str:
 
 # What runs here
 
-TOPOLOGY = topology.load(BASE_DIR / "topology.toml")
+TOPOLOGY = topology.load(topology.path())
 PLACEMENT = env.str("SHOP_PLACEMENT", "one")
 CHANNEL = env.str("CHANNEL", "grpc")  # how contexts of other deployments are called
 if CHANNEL not in ("grpc", "rest"):
     raise ImproperlyConfigured(f"CHANNEL is {CHANNEL!r}; there is: grpc, rest")
+if TOPOLOGY.faults and not DEVELOPMENT:
+    raise ImproperlyConfigured("topology.toml: [faults] are for development only")
 DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)

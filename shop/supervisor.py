@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def _topology() -> topology.Topology:
-    return topology.load(HERE / "topology.toml")
+    return topology.load(topology.path())
 
 
 def _placement() -> str:

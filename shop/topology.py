@@ -12,6 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Limit = tuple[type, float, float]
+
+POLICY_LIMITS: dict[str, Limit] = {
+    "timeout": (float, 0.001, 600),
+    "retries": (int, 0, 10),
+    "retry_budget": (float, 0, 1),
+    "concurrency": (int, 1, 10_000),
+    "breaker_failures": (int, 1, 10_000),
+    "breaker_seconds": (float, 0, 600),
+}
+FAULT_LIMITS: dict[str, Limit] = {
+    "delay": (float, 0, 600),
+    "delay_percent": (float, 0, 100),
+    "abort_percent": (float, 0, 100),
+}
+ABORTS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL")
 
 
 class TopologyError(Exception):
@@ -53,6 +69,16 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What goes wrong on purpose with calls to a context; topology.toml says what each means."""
+
+    delay: float = 0.0
+    delay_percent: float = 0.0
+    abort: str = "UNAVAILABLE"
+    abort_percent: float = 0.0
+
+
+@dataclass(frozen=True)
 class Topology:
     """All of topology.toml."""
 
@@ -60,6 +86,7 @@ class Topology:
     placements: dict[str, dict[str, Deployment]]
     policies: dict[str, Policy]  # by the context that is called
     timeout: float  # seconds that a call has where nothing says otherwise
+    faults: dict[str, Fault]  # by the context that is called
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -88,16 +115,25 @@ class Topology:
         return _pick(deployments, name or "", f"deployment of placement {placement!r}")
 
 
+def path() -> Path:
+    """The file that holds: topology.toml, or the one that SHOP_TOPOLOGY names."""
+    return Path(os.environ.get("SHOP_TOPOLOGY") or Path(__file__).parent.parent / "topology.toml")
+
+
 def load(path: Path) -> Topology:
     """Read and check a topology file. Raises TopologyError with the entry that is wrong."""
-    raw = tomllib.loads(path.read_text())
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TopologyError(f"{path}: {error}") from None
     contexts = {name: _context(name, entry) for name, entry in raw["contexts"].items()}
     placements = {
         placement: {name: _deployment(name, entry, contexts) for name, entry in deployments.items()}
         for placement, deployments in raw["placements"].items()
     }
     policies = {name: _policy(raw["calls"], name) for name in contexts}
-    topology = Topology(contexts, placements, policies, float(raw["calls"]["timeout"]))
+    faults = {name: _fault(name, entry, contexts) for name, entry in raw.get("faults", {}).items()}
+    topology = Topology(contexts, placements, policies, float(raw["calls"]["timeout"]), faults)
     _check_calls(topology)
     _check_routes(topology)
     for placement, deployments in placements.items():
@@ -125,7 +161,29 @@ def _policy(calls: dict[str, Any], context: str) -> Policy:
     missing = sorted(known - default.keys())
     if missing:
         raise TopologyError(f"calls: {missing[0]!r} is missing")
+    _check_numbers(f"calls.{context}" if own else "calls", {**default, **own}, POLICY_LIMITS)
     return Policy(**{**default, **own})
+
+
+def _fault(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Fault:
+    where = f"faults.{name}"
+    if name not in contexts:
+        raise TopologyError(f"{where}: no context {name!r}")
+    _refuse_unknown(where, entry, {field.name for field in fields(Fault)})
+    abort = entry.get("abort", Fault.abort)
+    if abort not in ABORTS:
+        raise TopologyError(f"{where}.abort: {abort!r}; there is: {', '.join(ABORTS)}")
+    _check_numbers(where, {k: v for k, v in entry.items() if k != "abort"}, FAULT_LIMITS)
+    return Fault(**entry)
+
+
+def _check_numbers(where: str, entry: dict[str, Any], limits: dict[str, Limit]) -> None:
+    for name, value in entry.items():
+        kind, least, most = limits[name]
+        wanted = (int, float) if kind is float else (int,)
+        if isinstance(value, bool) or not isinstance(value, wanted) or not least <= value <= most:
+            what = "a whole number" if kind is int else "a number"
+            raise TopologyError(f"{where}.{name}: {value!r} is not {what} from {least} to {most}")
 
 
 def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Deployment:
@@ -153,6 +211,12 @@ def _check_calls(topology: Topology) -> None:
         for callee in context.calls:
             if topology.contexts.get(callee) is None:
                 raise TopologyError(f"contexts.{context.name}.calls: no context {callee!r}")
+            least, most = topology.policies[callee].timeout, topology.policies[context.name].timeout
+            if context.package and least > most:
+                raise TopologyError(
+                    f"calls.{callee}.timeout: {least} s is longer than the {most} s that a call to "
+                    f"{context.name} has, which calls it"
+                )
     try:
         TopologicalSorter({c.name: c.calls for c in topology.contexts.values()}).prepare()
     except CycleError as error:

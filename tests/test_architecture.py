@@ -174,3 +174,40 @@ def test_a_topology_that_cannot_work_is_refused(
     file.write_text(TOPOLOGY.format(**{key: str(value) for key, value in entries.items()}))
     with pytest.raises(topology.TopologyError, match=complaint):
         topology.load(file)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("timeout = 1", "timeout = 0", r"calls\.timeout: 0 is not a number from 0.001"),
+        ("timeout = 1", "timeout = true", r"calls\.timeout: True is not a number"),
+        ("retries = 0", "retries = 1.5", r"calls\.retries: 1\.5 is not a whole number"),
+        ("retry_budget = 0.2", "retry_budget = 20", r"calls\.retry_budget: 20 is not"),
+        ("concurrency = 1", 'concurrency = "all"', r"calls\.concurrency: 'all' is not"),
+        ("concurrency = 1", "concurency = 1", "calls: unknown key 'concurency'"),
+        ("[placements.one.all]", "[calls.b]\ntimeout = 2\n[placements.one.all]", "2 s is longer"),
+        ("[placements.one.all]", "[faults.c]\n[placements.one.all]", "faults.c: no context 'c'"),
+        (
+            "[placements.one.all]",
+            "[faults.b]\nabort = 'OK'\n[placements.one.all]",
+            r"faults\.b\.abort: 'OK'; there is: UNAVAILABLE",
+        ),
+        (
+            "[placements.one.all]",
+            "[faults.b]\ndelay_percent = 101\n[placements.one.all]",
+            r"faults\.b\.delay_percent: 101 is not a number from 0 to 100",
+        ),
+        ("[contexts.a]", "[contexts.a", "topology.toml: .*line"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused_by_its_name(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    """Among them: a call that may take longer than its caller has."""
+    file = tmp_path / "topology.toml"
+    good = TOPOLOGY.format(a=["b"], b=[], placed=["a", "b"])
+    file.write_text(good)
+    topology.load(file)
+    file.write_text(good.replace(old, new, 1))
+    with pytest.raises(topology.TopologyError, match=complaint):
+        topology.load(file)

@@ -88,6 +88,15 @@ def test_an_unknown_place_is_named(tmp_path: Path, name: str, value: str, compla
     assert complaint in done.stderr
 
 
+def test_production_refuses_faults_on_purpose(production: dict[str, str]) -> None:
+    """Somebody tried something out in topology.toml, and it was released."""
+    file = Path(production["VAR_DIR"]) / "topology.toml"
+    file.write_text((ROOT / "topology.toml").read_text() + "[faults.users]\ndelay = 1\n")
+    done = manage(production | {"SHOP_TOPOLOGY": str(file)}, "check")
+    assert done.returncode != 0
+    assert "[faults] are for development only" in done.stderr
+
+
 SIGN_IN = """
 from django.contrib.auth import authenticate
 user = authenticate(username={username!r}, password={password!r})

@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 from django.conf import settings
 
+from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import InterceptedChannel
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Breaker, Bulkhead, Deadline, Identity, OutsideTransactions, Retry
@@ -35,10 +36,12 @@ def stub(stub_class: Callable[[grpc.Channel], S], context: str | None = None) ->
 def _channel(context: str) -> grpc.Channel:
     peer = settings.TOPOLOGY.where(settings.PLACEMENT, context)
     policy = settings.TOPOLOGY.policies[context]
+    fault = settings.TOPOLOGY.faults.get(context)
+    faults = (InjectedFault(fault),) if fault else ()
     if context in settings.DEPLOYMENT.contexts:
-        return policed(LocalChannel(), policy)
+        return policed(LocalChannel(), policy, *faults)
     remote = RestChannel(peer.http) if settings.CHANNEL == "rest" else grpc_channel(peer.grpc)
-    return policed(remote, policy, Identity())
+    return policed(remote, policy, Identity(), *faults)
 
 
 def policed(

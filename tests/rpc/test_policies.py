@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
-from shop.rpc import deadline, policy
+from protos.user_pb2 import GetUserRequest
+from protos.user_pb2_grpc import UserServiceStub
+from shop import topology
+from shop.rpc import deadline, faults, policy
+from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import Details
+from shop.rpc.local import LocalChannel
 from shop.rpc.outcome import CallAnswer, CallError
 from shop.rpc.policy import Breaker, Bulkhead, Retry
+from shop.rpc.stubs import policed
+from shop.topology import Fault
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
@@ -221,3 +229,36 @@ def test_a_call_that_breaks_gives_its_place_back() -> None:
     with pytest.raises(ZeroDivisionError):
         ask(bulkhead, breaks)
     assert ask(bulkhead, Peer(FINE)).result() == "fine"
+
+
+def test_a_fault_on_purpose_is_the_peers_to_all_policies() -> None:
+    """One that was injected outside the breaker would show nothing of what it does."""
+    rest = topology.load(topology.path()).policies["users"]
+    fault = InjectedFault(Fault(abort="UNAVAILABLE", abort_percent=100))
+    users = UserServiceStub(policed(LocalChannel(), replace(rest, breaker_failures=3), fault))
+    said = []
+    for _ in range(5):
+        with pytest.raises(grpc.RpcError) as caught:
+            users.GetUser(GetUserRequest(user_id=1))
+        said.append(caught.value.details())
+    assert said[0] == "a fault on purpose"
+    assert said[-1] == "the circuit is open"
+
+
+def test_so_many_percent_of_calls_fail_and_the_rest_go_on() -> None:
+    draws = iter([0.5, 0.049, 0.5, 0.051])
+    fault = InjectedFault(Fault(abort="INTERNAL", abort_percent=5), chance=lambda: next(draws))
+    peer = Peer(FINE)
+    assert ask(fault, peer).code() is grpc.StatusCode.INTERNAL
+    assert ask(fault, peer).result() == "fine"
+    assert peer.calls == 1
+
+
+def test_a_delay_uses_up_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a call would take longer than its deadline allows."""
+    slept: list[float] = []
+    monkeypatch.setattr(faults, "sleep", slept.append)
+    fault, peer = InjectedFault(Fault(delay=2, delay_percent=100)), Peer(FINE)
+    assert ask(fault, peer, timeout=5.0).result() == "fine"
+    assert ask(fault, peer, timeout=1.0).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (slept, peer.timeouts) == ([2, 1.0], [3.0])
