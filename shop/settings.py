@@ -241,6 +241,17 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_IMPORTS = ("shop.jobs.tasks", "shop.events.delivery")
 
+# Kafka, where events are published there too
+
+KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "")
+KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
+KAFKA: dict[str, Any] = {}
+if KAFKA_BOOTSTRAP_SERVERS:
+    try:
+        KAFKA = {"bootstrap.servers": KAFKA_BOOTSTRAP_SERVERS, **json.loads(KAFKA_OPTIONS)}
+    except (ValueError, TypeError):
+        raise ImproperlyConfigured("KAFKA_OPTIONS is no JSON object") from None
+
 # Payments and mail
 
 PAYMENT_PROVIDER = required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
