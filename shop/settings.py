@@ -152,6 +152,9 @@ SIMPLE_JWT = {
     "TOKEN_USER_CLASS": "shop.api.auth.TokenCaller",
     "UPDATE_LAST_LOGIN": False,
 }
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account, in five minutes
+SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 300)  # from an address, in one minute
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -240,17 +243,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = not EMBEDDED_BROKER
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_IMPORTS = ("shop.jobs.tasks", "shop.events.delivery")
-
-# Kafka, where events are published there too
-
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
-KAFKA: dict[str, Any] = {}
-if KAFKA_BOOTSTRAP_SERVERS:
-    try:
-        KAFKA = {"bootstrap.servers": KAFKA_BOOTSTRAP_SERVERS, **json.loads(KAFKA_OPTIONS)}
-    except (ValueError, TypeError):
-        raise ImproperlyConfigured("KAFKA_OPTIONS is no JSON object") from None
 
 # Payments and mail
 

@@ -88,14 +88,6 @@ def test_an_unknown_place_is_named(tmp_path: Path, name: str, value: str, compla
     assert complaint in done.stderr
 
 
-@pytest.mark.parametrize("given", ["ssl", "[]", '"ssl"'])
-def test_options_of_kafka_that_are_none_are_named(tmp_path: Path, given: str) -> None:
-    env = {"VAR_DIR": str(tmp_path), "KAFKA_BOOTSTRAP_SERVERS": "x:1", "KAFKA_OPTIONS": given}
-    done = manage(env, "check")
-    assert done.returncode != 0
-    assert "KAFKA_OPTIONS is no JSON object" in done.stderr
-
-
 SIGN_IN = """
 from django.contrib.auth import authenticate
 user = authenticate(username={username!r}, password={password!r})

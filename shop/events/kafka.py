@@ -120,10 +120,14 @@ class Kafka:
         self._trouble = f"; {error.str()}"
 
     def _connect(self) -> Producer:
+        servers = {"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS}
         try:
-            return Producer(CLIENT | settings.KAFKA | {"error_cb": self._note})
+            options = json.loads(settings.KAFKA_OPTIONS)
+            return Producer(CLIENT | servers | options | {"error_cb": self._note})
         except KafkaException as error:
             raise ImproperlyConfigured(f"KAFKA_OPTIONS: {error.args[0].str()}") from None
+        except (ValueError, TypeError):
+            raise ImproperlyConfigured("KAFKA_OPTIONS is no JSON object") from None
 
 
 def topic_of(event: Event) -> str:

@@ -48,7 +48,7 @@ def broker() -> Iterator[Cluster]:
 
 @pytest.fixture
 def sink(broker: Cluster, settings: Any) -> Iterator[Kafka]:
-    settings.KAFKA = {"bootstrap.servers": broker.address}
+    settings.KAFKA_BOOTSTRAP_SERVERS = broker.address
     made = Kafka()
     yield made
     made.close()
@@ -173,7 +173,7 @@ def test_a_frozen_broker_is_waited_for_and_nothing_is_lost(sink: Kafka, broker: 
 
 
 def test_a_broker_that_is_back_elsewhere_gets_what_is_missing(settings: Any) -> None:
-    settings.KAFKA = {"bootstrap.servers": NOBODY}
+    settings.KAFKA_BOOTSTRAP_SERVERS = NOBODY
     record_some(orders=2)
     sink = Kafka()
     said = refusal(sink)
@@ -181,7 +181,7 @@ def test_a_broker_that_is_back_elsewhere_gets_what_is_missing(settings: Any) -> 
     assert "Connection refused" in said
     assert reached() == 0
     with cluster() as broker:
-        settings.KAFKA = {"bootstrap.servers": broker.address}
+        settings.KAFKA_BOOTSTRAP_SERVERS = broker.address
         publish(sink)
         assert sorted(ids(broker.read(2))) == sorted(stored())
         sink.close()
@@ -202,14 +202,23 @@ def test_what_kafka_does_not_take_is_named_and_nothing_overtakes_it(
     assert f"user.UserUpdated user-1/1 ({large.id}) to user-events" in said
     assert "too large" in said
     assert sorted(ids(broker.read(2))) == sorted(stored()[:2])
-    settings.KAFKA |= {"message.max.bytes": 4_000_000}
+    settings.KAFKA_OPTIONS = '{"message.max.bytes": 4000000}'
     publish(sink)
     assert sorted(ids(broker.read(5))) == sorted(stored())
 
 
-def test_an_option_that_is_none_is_named(settings: Any) -> None:
-    settings.KAFKA = {"bootstrap.servers": NOBODY, "security.protokol": "ssl"}
-    with pytest.raises(ImproperlyConfigured, match=r"KAFKA_OPTIONS: .*security\.protokol"):
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ('{"security.protokol": "ssl"}', r"KAFKA_OPTIONS: .*security\.protokol"),
+        ("ssl", "KAFKA_OPTIONS is no JSON object"),
+        ("[]", "KAFKA_OPTIONS is no JSON object"),
+        ('"ssl"', "KAFKA_OPTIONS is no JSON object"),
+    ],
+)
+def test_options_that_are_none_are_named(settings: Any, given: str, complaint: str) -> None:
+    settings.KAFKA_BOOTSTRAP_SERVERS, settings.KAFKA_OPTIONS = NOBODY, given
+    with pytest.raises(ImproperlyConfigured, match=complaint):
         Kafka()
 
 

@@ -25,7 +25,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         relay = Relay()
         beside = [("clock", Clock().tick, TICK)]
-        if settings.KAFKA:
+        if settings.KAFKA_BOOTSTRAP_SERVERS:
             from shop.events.kafka import Kafka
 
             beside.append(("kafka", Kafka().step, POLL))
