@@ -153,7 +153,7 @@ SIMPLE_JWT = {
     "UPDATE_LAST_LOGIN": False,
 }
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account, in five minutes
-SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 300)  # from an address, in one minute
+SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
