@@ -21,7 +21,8 @@ test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//
 test-services: export CACHE_URL ?= redis://127.0.0.1:6379/0
 # Whole shops run after the rest: a test's long transaction holds back the events of all databases
 # of one PostgreSQL.
-RUNNING := tests/chaos tests/journeys/test_placements.py tests/test_supervisor.py
+RUNNING := tests/chaos tests/journeys/test_kafka.py tests/journeys/test_placements.py
+RUNNING += tests/test_supervisor.py
 test-services: .venv/dev ## the test suite on PostgreSQL, RabbitMQ and Redis, found here or by the URLs
 	@$(BIN)/python -m pytest $(RUNNING:%=--ignore %)
 	@$(BIN)/python -m pytest -n0 $(RUNNING)
@@ -55,7 +56,8 @@ release-contracts: .venv/dev ## today's contracts are what others hold: from now
 
 lock: ## resolve requirements*.in into hash-locked requirements*.txt (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url requirements.in -o requirements.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt requirements-kafka.in -o requirements-kafka.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt -c requirements-kafka.txt requirements-dev.in -o requirements-dev.txt
 
 clean: ## remove what running and testing leaves behind, and the environment
 	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles

@@ -4,10 +4,12 @@ from importlib.util import find_spec
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from shop.api.forms import SignInForm
 from shop.rpc import internal
 from shop.telemetry import health
 
@@ -23,6 +25,12 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path(
+        "api/login/",
+        LoginView.as_view(
+            template_name="rest_framework/login.html", authentication_form=SignInForm
+        ),
+    ),
     path("api/", include("rest_framework.urls")),
     *internal.urlpatterns(),
     *(

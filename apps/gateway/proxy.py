@@ -25,8 +25,10 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_fr
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError, TimeoutError
 from urllib3.util import SKIP_HEADER
 
+from shop.api.address import GATEWAY, client_address
 from shop.api.errors import RETRY_AFTER, problem, problem_answer
 from shop.api.parsers import TooLarge
+from shop.rpc import identity
 from shop.telemetry import correlation, tracing
 from shop.topology import Deployment, Topology
 
@@ -220,10 +222,11 @@ def _our_headers(request: HttpRequest, given: HttpHeaders) -> dict[str, str]:
     ours = {
         "Host": request.get_host(),  # the gateway's: links in answers lead back to it
         "Via": ", ".join(filter(None, [given.get("Via"), "1.1 gateway"])),
-        "X-Forwarded-For": request.META.get("REMOTE_ADDR", ""),
+        "X-Forwarded-For": client_address(request),
         "X-Forwarded-Host": request.get_host(),
         "X-Forwarded-Proto": request.scheme or "http",
         "X-Request-ID": correlation.current().id,
+        GATEWAY: identity.token(),
     }
     traceparent = tracing.traceparent()
     return ours | ({"traceparent": traceparent} if traceparent else {})

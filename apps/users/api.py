@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from apps.users import queries, services, sessions
 from apps.users.models import User
-from shop.api import keys
+from shop.api import keys, limits
 from shop.api.auth import caller_id, may, permitted
 from shop.api.errors import PROBLEM
 from shop.api.idempotency import Idempotent
@@ -160,10 +160,15 @@ class SignIn(APIView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(request=SignInSerializer, responses=TokensSerializer)
+    @extend_schema(
+        request=SignInSerializer,
+        responses={200: TokensSerializer, (429, PROBLEM): ProblemSerializer},
+    )
     def post(self, request: Request) -> Response:
         """Sign in."""
-        tokens = sessions.sign_in(**validated(SignInSerializer, request))
+        data = validated(SignInSerializer, request)
+        with limits.signing_in(request, data["username"]):
+            tokens = sessions.sign_in(**data)
         return Response(TokensSerializer(tokens).data)
 
 
@@ -171,9 +176,13 @@ class Refresh(APIView):
     authentication_classes = ()
     permission_classes = [AllowAny]
 
-    @extend_schema(request=RefreshSerializer, responses=TokensSerializer)
+    @extend_schema(
+        request=RefreshSerializer,
+        responses={200: TokensSerializer, (429, PROBLEM): ProblemSerializer},
+    )
     def post(self, request: Request) -> Response:
         """Trade a refresh token for new tokens. Each is good once."""
+        limits.count_try(request)
         tokens = sessions.refresh_tokens(**validated(RefreshSerializer, request))
         return Response(TokensSerializer(tokens).data)
 

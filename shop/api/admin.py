@@ -1,11 +1,14 @@
-"""Idempotency keys in the admin: who sent which, and what was answered."""
+"""The API's own rows in the admin: idempotency keys and attempts to sign in; and its sign-in."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from shop.api.models import IdempotencyKey
+from shop.api.forms import AdminSignInForm
+from shop.api.models import Attempts, IdempotencyKey
 from shop.backoffice import Record
+
+admin.site.login_form = AdminSignInForm
 
 
 @admin.register(IdempotencyKey)
@@ -21,3 +24,11 @@ class IdempotencyKeyAdmin(Record):
     @admin.display(description="body")
     def shown_body(self, key: IdempotencyKey) -> str:
         return bytes(key.body).decode(errors="replace")
+
+
+@admin.register(Attempts)
+class AttemptsAdmin(Record):
+    icon = "lock_clock"
+    list_display = ["key", "count", "ends_at"]
+    search_fields = ["key"]
+    ordering = ["-ends_at"]

@@ -8,4 +8,4 @@ class ApiConfig(AppConfig):
     verbose_name = "API"
 
     def ready(self) -> None:
-        from shop.api import idempotency  # noqa: F401  # registers with the clock
+        from shop.api import idempotency, limits  # noqa: F401  # register with the clock

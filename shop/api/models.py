@@ -1,4 +1,4 @@
-"""Idempotency keys: one execution and one answer for each."""
+"""Idempotency keys, each with one execution and one answer; attempts, which are limited."""
 
 from __future__ import annotations
 
@@ -26,6 +26,22 @@ class IdempotencyKey(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["caller", "key"], name="api_idempotencykey_once")
         ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Attempts(models.Model):
+    """How often somebody has tried to sign in since their window began."""
+
+    key = models.CharField(
+        max_length=200, primary_key=True, help_text="The account, or the client's address"
+    )
+    count = models.PositiveIntegerField(default=1)
+    ends_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "attempts"
 
     def __str__(self) -> str:
         return self.key

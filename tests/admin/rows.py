@@ -14,7 +14,7 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
-from shop.api.models import IdempotencyKey
+from shop.api.models import Attempts, IdempotencyKey
 from shop.events.models import Delivery, Event, RelayPosition, Subscription
 from shop.jobs.models import Lease
 from shop.saga.models import Saga, SagaLog
@@ -100,6 +100,7 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
     SagaLog: log,
     Lease: lambda n: Lease.objects.create(name=f"l{n}", holder="me", expires_at=NOW),
     IdempotencyKey: key,
+    Attempts: lambda n: Attempts.objects.create(key=f"account a{n}", ends_at=NOW),
 }
 
 

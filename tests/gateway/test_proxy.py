@@ -32,6 +32,7 @@ from opentelemetry import trace
 from apps.gateway import proxy
 from apps.orders.api import WAIT_SECONDS
 from shop import topology, wsgi
+from shop.api.address import GATEWAY, client_address
 from tests.api.routes import patterns
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
 
@@ -358,6 +359,19 @@ def test_who_asked_is_said_by_the_gateway_alone(peer: Upstream, name: str, value
     ask(**meta({name: "evil"}))
 
     assert peer.asked[0].all(name) == [value]
+
+
+def test_whom_the_gateway_names_is_believed_and_nobody_else(peer: Upstream) -> None:
+    """Else a limit per address would count all clients as one, or each as many."""
+    ask(REMOTE_ADDR="203.0.113.7", HTTP_X_FORWARDED_FOR="9.9.9.9", HTTP_X_INTERNAL_GATEWAY="forged")
+    [asked] = peer.asked
+    [proof], [named] = asked.all(GATEWAY), asked.all("X-Forwarded-For")
+
+    def seen(proof: str) -> str:
+        headers = {"X-Forwarded-For": named, GATEWAY: proof}
+        return client_address(RequestFactory().get("/", headers=headers))
+
+    assert (seen(proof), seen("forged"), seen("")) == ("203.0.113.7", "127.0.0.1", "127.0.0.1")
 
 
 def test_links_of_the_upstream_lead_to_the_gateway(peer: Upstream) -> None:

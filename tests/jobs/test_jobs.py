@@ -162,7 +162,8 @@ def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     done = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=True, env=env
     )
-    known = ["expire_reservations", "nudge_due_jobs", "purge_old_keys", "reconcile"]
+    known = ["expire_reservations", "nudge_due_jobs"]
+    known += ["purge_old_attempts", "purge_old_keys", "reconcile"]
     assert done.stdout.split() == known
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from shop.events.relay import Relay
@@ -23,11 +24,19 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         relay = Relay()
-        clock = threading.Thread(
-            target=lead, args=("clock", Clock().tick), kwargs={"idle": TICK, "stop": stop}
-        )
-        clock.start()
+        beside = [("clock", Clock().tick, TICK)]
+        if settings.KAFKA_BOOTSTRAP_SERVERS:
+            from shop.events.kafka import Kafka
+
+            beside.append(("kafka", Kafka().step, POLL))
+        threads = [
+            threading.Thread(target=lead, args=(name, step), kwargs={"idle": idle, "stop": stop})
+            for name, step, idle in beside
+        ]
+        for thread in threads:
+            thread.start()
         logging.getLogger(__name__).info("relaying")
         lead("relay", relay.step, idle=POLL, stop=stop)
-        clock.join()
+        for thread in threads:
+            thread.join()
         relay.close()
