@@ -187,16 +187,22 @@ else:
         "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
     }
 
-# The cache
+# The cache: one for all processes of a deployment
 
 CACHE_URL = env.str("CACHE_URL", "")
+# Without a server it is a folder. Outside development processes may be on several machines, and
+# each would have its own: then no answers of calls are kept, for none would hear what ends them.
+CACHE_IS_SHARED = bool(CACHE_URL) or DEVELOPMENT
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
+        "KEY_PREFIX": f"{env.str('CACHE_PREFIX', 'shop')}-{DEPLOYMENT.name}",
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
     }
     if CACHE_URL
+    else {"BACKEND": "shop.cache.FolderCache", "LOCATION": VAR / "cache" / DEPLOYMENT.name}
+    if DEVELOPMENT
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 

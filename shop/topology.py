@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_CACHED = 86_400  # seconds
+
 
 class TopologyError(Exception):
     """topology.toml asks for something that cannot work. The text names the entry."""
@@ -53,6 +55,17 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Cached:
+    """A method whose answers are kept by the deployments that call it from outside."""
+
+    method: str  # such as "user.UserService/GetUser"
+    owner: str  # the context whose method it is
+    seconds: float
+    key: str  # a field of the request and of each event: whom it is about
+    ended_by: tuple[str, ...]  # types of events, such as "user.UserUpdated"
+
+
+@dataclass(frozen=True)
 class Topology:
     """All of topology.toml."""
 
@@ -60,6 +73,7 @@ class Topology:
     placements: dict[str, dict[str, Deployment]]
     policies: dict[str, Policy]  # by the context that is called
     timeout: float  # seconds that a call has where nothing says otherwise
+    cached: tuple[Cached, ...]
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -97,7 +111,11 @@ def load(path: Path) -> Topology:
         for placement, deployments in raw["placements"].items()
     }
     policies = {name: _policy(raw["calls"], name) for name in contexts}
-    topology = Topology(contexts, placements, policies, float(raw["calls"]["timeout"]))
+    cached = tuple(
+        _cached(method, entry, contexts.values()) for method, entry in raw.get("cached", {}).items()
+    )
+    timeout = float(raw["calls"]["timeout"])
+    topology = Topology(contexts, placements, policies, timeout, cached)
     _check_calls(topology)
     _check_routes(topology)
     for placement, deployments in placements.items():
@@ -126,6 +144,26 @@ def _policy(calls: dict[str, Any], context: str) -> Policy:
     if missing:
         raise TopologyError(f"calls: {missing[0]!r} is missing")
     return Policy(**{**default, **own})
+
+
+def _cached(method: str, entry: dict[str, Any], contexts: Iterable[Context]) -> Cached:
+    where = f'cached."{method}"'
+    known = {"seconds", "key", "ended_by"}
+    _refuse_unknown(where, entry, known)
+    missing = sorted(known - entry.keys())
+    if missing:
+        raise TopologyError(f"{where}: {missing[0]!r} is missing")
+    package = method.partition(".")[0]
+    owner = next((context.name for context in contexts if context.package == package), None)
+    if owner is None or not re.fullmatch(r"\w+\.\w+/\w+", method):
+        raise TopologyError(f"{where}: no context has this method")
+    seconds, events = entry["seconds"], entry["ended_by"]
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_CACHED:
+        raise TopologyError(f"{where}.seconds: {seconds!r} is not in 0 … {LONGEST_CACHED}")
+    if not events or not isinstance(events, list):
+        raise TopologyError(f"{where}.ended_by: no event would end it")
+    types = tuple(f"{package}.{event}" for event in events)
+    return Cached(method, owner, seconds, entry["key"], types)
 
 
 def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Deployment:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 from django.conf import settings
 
+from shop.rpc.cached import CachedReads, rules_here
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Breaker, Bulkhead, Chain, Deadline, Identity, OutsideTransactions, Retry
 from shop.rpc.rest import RestChannel
@@ -37,16 +38,20 @@ def _channel(context: str) -> grpc.Channel:
     if context in settings.DEPLOYMENT.contexts:
         return policed(LocalChannel(), policy)
     remote = RestChannel(peer.http) if settings.CHANNEL == "rest" else grpc_channel(peer.grpc)
-    return policed(remote, policy, Identity())
+    return policed(remote, policy, Identity(), cached=CachedReads(rules_here()))
 
 
 def policed(
-    channel: grpc.Channel, policy: Policy, *more: grpc.UnaryUnaryClientInterceptor
+    channel: grpc.Channel,
+    policy: Policy,
+    *more: grpc.UnaryUnaryClientInterceptor,
+    cached: CachedReads | None = None,
 ) -> grpc.Channel:
     """A channel on which the policies hold that hold on all, and more."""
     policies = Chain(
         OutsideTransactions(),
         Deadline(policy.timeout),
+        *([cached] if cached else []),
         Retry(policy.retries, policy.retry_budget),
         Breaker(policy.breaker_failures, policy.breaker_seconds, patience=policy.timeout),
         Bulkhead(policy.concurrency),
