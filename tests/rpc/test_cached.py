@@ -105,8 +105,9 @@ def users(owner: Owner, clock: Clock) -> UserServiceStub:
     return client(clock=clock)
 
 
-def use_redis(settings: Any, url: str) -> None:
-    timeouts = {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2}  # as in shop/settings.py
+def use_redis(settings: Any, url: str, timeout: float = 10) -> None:
+    """Patiently, where it is not the cache's slowness that is tested: machines are busy."""
+    timeouts = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
     backend = "django_redis.cache.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": timeouts}}
 
@@ -258,13 +259,15 @@ def test_of_fifty_who_find_nothing_one_asks(kept: None, owner: Owner) -> None:
         return pb.UserResponse(id=7)
 
     owner.behaviour, users = slow, client()
-    assert {answer.id for answer in together(50, lambda _: get(users))} == {7}
+    assert {answer.id for answer in together(50, lambda _: get(users, timeout=60))} == {7}
     assert owner.calls == 2
 
 
 PROCESS = """
 import sys, time, django; django.setup()
 from pathlib import Path
+from django.conf import settings
+settings.CACHES["default"].setdefault("OPTIONS", {}).update(SOCKET_TIMEOUT=10)  # a busy machine
 from tests.rpc.test_cached import Owner, add_to_server, client, get, registry
 from tests.threads import together
 folder, name = Path(sys.argv[1]), sys.argv[2]
@@ -281,7 +284,7 @@ add_to_server(Slow(), registry)
 while not (folder / "go").exists():
     time.sleep(0.001)
 users = client()
-together(25, lambda _: get(users))
+together(25, lambda _: get(users, timeout=60))
 """
 
 
@@ -310,13 +313,29 @@ def test_of_two_processes_one_asks(
     assert (tmp_path / "calls").read_text() == "x"
 
 
+def test_whoever_comes_just_too_late_to_find_it_does_not_ask_again(
+    kept: None, owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding nothing and becoming the one who asks, another has asked and is gone."""
+    claim = Answers.claim
+
+    def late(*arguments: Any) -> bool:
+        monkeypatch.setattr(Answers, "claim", claim)
+        get(client())
+        return claim(*arguments)
+
+    monkeypatch.setattr(Answers, "claim", late)
+    assert (get(users).id, owner.calls) == (7, 1)
+    assert Answers().claim(question(), 60), "nobody is asking any more"
+
+
 def test_whoever_dies_while_asking_holds_nobody_up_for_long(
     kept: None, owner: Owner, users: UserServiceStub
 ) -> None:
     assert Answers().claim(question(), 60)
     began = time.monotonic()
-    assert get(users, timeout=1.0).id == 7
-    assert 0.5 <= time.monotonic() - began < 1
+    assert get(users, timeout=2.0).id == 7
+    assert 1 <= time.monotonic() - began < 2
     assert (get(users).id, owner.calls) == (7, 1)
 
 
@@ -403,14 +422,16 @@ def test_a_frozen_cache_costs_its_timeout_once_and_is_used_again_when_it_is_back
     owner: Owner,
     users: UserServiceStub,
     clock: Clock,
+    settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    use_redis(settings, redis.url.replace("/0", "/1"), timeout=0.2)  # as in shop/settings.py
     get(users)
     attempts = Attempts(monkeypatch)
     redis.freeze()
     assert [get(users).id for _ in range(10)] == [7] * 10
     assert (attempts.count, owner.calls) == (1, 11)
-    assert 0.15 < attempts.seconds < 1  # 0.2 on a machine that has time
+    assert 0.15 < attempts.seconds < 3  # 0.2 on a machine that has time
     redis.thaw()
     clock.now += SKIP_SECONDS
     assert (get(users).id, owner.calls) == (7, 11)
@@ -431,9 +452,14 @@ def test_an_emptied_cache_changes_no_answer(
 
 @pytest.mark.django_db
 def test_what_cannot_be_ended_now_is_ended_later(
-    redis: Redis, owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch
+    redis: Redis,
+    owner: Owner,
+    users: UserServiceStub,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An event that comes while the cache is away must not be counted as heard."""
+    use_redis(settings, redis.url.replace("/0", "/1"), timeout=1)
     (forgetter,) = cached.forgetters(cached.rules([ENTRY]), "orders")
     monkeypatch.setattr(handlers, "_handlers", {forgetter.name: forgetter})
     owner.behaviour = named("old")
