@@ -39,6 +39,7 @@ from protos.user_pb2_grpc import (  # noqa: E402
     add_UserServiceServicer_to_server,
 )
 from shop.rpc import stubs  # noqa: E402
+from shop.rpc.cached import CachedReads, rules  # noqa: E402
 from shop.rpc.local import LocalChannel  # noqa: E402
 from shop.rpc.policy import Identity  # noqa: E402
 from shop.rpc.registry import registry  # noqa: E402
@@ -46,6 +47,7 @@ from shop.rpc.registry import registry  # noqa: E402
 ROUNDS, CALLS = 12, 250
 REQUEST = pb.GetUserRequest(user_id=7)
 POLICY = settings.TOPOLOGY.policies["users"]
+CACHED = CachedReads(rules(settings.TOPOLOGY.cached))  # in Redis with CACHE_URL, else in a folder
 
 
 def main() -> None:
@@ -61,6 +63,9 @@ def main() -> None:
                     "grpc": over(stubs.policed(stubs.grpc_channel(own), POLICY, Identity())),
                     "bare REST": bare_rest(http),
                     "rest": over(stubs.policed(stubs.RestChannel(http), POLICY, Identity())),
+                    "rest, cached": over(
+                        stubs.policed(stubs.RestChannel(http), POLICY, Identity(), cached=CACHED)
+                    ),
                 }
             )
         )

@@ -3,8 +3,10 @@
 isort:skip_file
 What other contexts may know of users: who they are, and their store credit."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -299,6 +301,42 @@ class UserUpdated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserUpdated: _TypeAlias = UserUpdated  # noqa: Y015
+
+@_typing.final
+class AccessChanged(_message.Message):
+    """What a user may do here has changed. Whoever may not sign in any more may not order either."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    STAFF_FIELD_NUMBER: _builtins.int
+    SUPERUSER_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    active: _builtins.bool
+    staff: _builtins.bool
+    superuser: _builtins.bool
+    @_builtins.property
+    def granted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """such as "orders:ship" """
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        active: _builtins.bool = ...,
+        staff: _builtins.bool = ...,
+        superuser: _builtins.bool = ...,
+        granted: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "granted", b"granted", "staff", b"staff", "superuser", b"superuser", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccessChanged: _TypeAlias = AccessChanged  # noqa: Y015
 
 @_typing.final
 class PreferencesChanged(_message.Message):

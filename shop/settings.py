@@ -1,45 +1,19 @@
-"""The Django project's settings. Every read of the environment is here; see .env.example."""
+"""The Django project's settings; .env.example says which of them the environment sets."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from shop import development, jwk, topology
+from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
-
-VAR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))  # all that is written at run time
-
-SHOP_ENV = env.str("SHOP_ENV", "development")
-DEVELOPMENT = SHOP_ENV == "development"
 TESTING = "pytest" in sys.modules
-
-
-def required(name: str, in_development: str) -> str:
-    """What has a default in development only."""
-    value: str = env.str(name, in_development if DEVELOPMENT else "")
-    if not value:
-        raise ImproperlyConfigured(f"{name} must be set where SHOP_ENV is {SHOP_ENV!r}")
-    return value
-
-
-def secret(name: str, make: Callable[[], str]) -> str:
-    """A secret from the environment. Only development makes its own, and keeps it."""
-    if DEVELOPMENT and not env.str(name, ""):
-        return development.kept(VAR / "keys" / name.lower(), make)
-    return required(name, "").replace("\\n", "\n")
-
 
 # What runs here
 
@@ -193,16 +167,22 @@ else:
         "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
     }
 
-# The cache
+# The cache: one for all processes of a deployment
 
 CACHE_URL = env.str("CACHE_URL", "")
+# Without a server it is a folder. Outside development processes may be on several machines, and
+# each would have its own: then no answers of calls are kept, for none would hear what ends them.
+CACHE_IS_SHARED = bool(CACHE_URL) or DEVELOPMENT
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
+        "KEY_PREFIX": f"{env.str('CACHE_PREFIX', 'shop')}-{DEPLOYMENT.name}",
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
     }
     if CACHE_URL
+    else {"BACKEND": "shop.cache.FolderCache", "LOCATION": VAR / "cache" / DEPLOYMENT.name}
+    if DEVELOPMENT
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 

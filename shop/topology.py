@@ -29,6 +29,8 @@ FAULT_LIMITS: dict[str, Limit] = {
 }
 ABORTS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL")
 
+LONGEST_CACHED = 86_400  # seconds
+
 
 class TopologyError(Exception):
     """topology.toml asks for something that cannot work. The text names the entry."""
@@ -79,6 +81,17 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Cached:
+    """A method whose answers are kept by the deployments that call it from outside."""
+
+    method: str  # such as "user.UserService/GetUser"
+    owner: str  # the context whose method it is
+    seconds: float
+    key: str  # a field of the request and of each event: whom it is about
+    ended_by: tuple[str, ...]  # types of events, such as "user.UserUpdated"
+
+
+@dataclass(frozen=True)
 class Topology:
     """All of topology.toml."""
 
@@ -87,6 +100,7 @@ class Topology:
     policies: dict[str, Policy]  # by the context that is called
     timeout: float  # seconds that a call has where nothing says otherwise
     faults: dict[str, Fault]  # by the context that is called
+    cached: tuple[Cached, ...]
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -133,7 +147,11 @@ def load(path: Path) -> Topology:
     }
     policies = {name: _policy(raw["calls"], name) for name in contexts}
     faults = {name: _fault(name, entry, contexts) for name, entry in raw.get("faults", {}).items()}
-    topology = Topology(contexts, placements, policies, float(raw["calls"]["timeout"]), faults)
+    cached = tuple(
+        _cached(method, entry, contexts.values()) for method, entry in raw.get("cached", {}).items()
+    )
+    timeout = float(raw["calls"]["timeout"])
+    topology = Topology(contexts, placements, policies, timeout, faults, cached)
     _check_calls(topology)
     _check_routes(topology)
     for placement, deployments in placements.items():
@@ -184,6 +202,25 @@ def _check_numbers(where: str, entry: dict[str, Any], limits: dict[str, Limit]) 
         if isinstance(value, bool) or not isinstance(value, wanted) or not least <= value <= most:
             what = "a whole number" if kind is int else "a number"
             raise TopologyError(f"{where}.{name}: {value!r} is not {what} from {least} to {most}")
+
+
+def _cached(method: str, entry: dict[str, Any], contexts: Iterable[Context]) -> Cached:
+    where = f'cached."{method}"'
+    known = {"seconds", "key", "ended_by"}
+    _refuse_unknown(where, entry, known)
+    missing = sorted(known - entry.keys())
+    if missing:
+        raise TopologyError(f"{where}: {missing[0]!r} is missing")
+    package = method.partition(".")[0]
+    owner = next((context.name for context in contexts if context.package == package), None)
+    if owner is None or not re.fullmatch(r"\w+\.\w+/\w+", method):
+        raise TopologyError(f"{where}: no context has this method")
+    seconds, events = entry["seconds"], entry["ended_by"]
+    _check_numbers(where, {"seconds": seconds}, {"seconds": (float, 0.001, LONGEST_CACHED)})
+    if not events or not isinstance(events, list):
+        raise TopologyError(f"{where}.ended_by: no event would end it")
+    types = tuple(f"{package}.{event}" for event in events)
+    return Cached(method, owner, seconds, entry["key"], types)
 
 
 def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Deployment:

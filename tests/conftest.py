@@ -29,6 +29,15 @@ def mail_under_tmp(tmp_path: Any, settings: Any) -> None:
     settings.MAIL_DIR = tmp_path / "mail"
 
 
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path: Any, settings: Any) -> None:
+    """No test finds what another, or another run, has left in the cache."""
+    own = (
+        {"LOCATION": tmp_path / "cache"} if not settings.CACHE_URL else {"KEY_PREFIX": uuid4().hex}
+    )
+    settings.CACHES = {"default": {**settings.CACHES["default"], **own}}
+
+
 @pytest.fixture
 def make_user(db: None) -> MakeUser:
     """make_user("alice", credit=500, granted=["orders:ship"])"""

@@ -9,7 +9,13 @@ from uuid_utils.compat import uuid7
 
 from apps.users.models import CreditEntry, Preferences, Session, User
 from apps.users.queries import UserNotFound
-from protos.user_pb2 import CreditChanged, PreferencesChanged, UserRegistered, UserUpdated
+from protos.user_pb2 import (
+    AccessChanged,
+    CreditChanged,
+    PreferencesChanged,
+    UserRegistered,
+    UserUpdated,
+)
 from shop.events.store import record
 from shop.refusal import Declined, Exists
 
@@ -83,9 +89,27 @@ def set_access(
 ) -> None:
     """Say what a user may. Who has signed in keeps what their token says until it runs out."""
     user = _locked(user_id)
-    user.is_active, user.is_staff, user.is_superuser = is_active, is_staff, is_superuser
-    user.granted = granted
-    user.save(update_fields=["is_active", "is_staff", "is_superuser", "granted"])
+    wanted = {
+        "is_active": is_active,
+        "is_staff": is_staff,
+        "is_superuser": is_superuser,
+        "granted": granted,
+    }
+    if all(getattr(user, name) == value for name, value in wanted.items()):
+        return
+    for name, value in wanted.items():
+        setattr(user, name, value)
+    user.save(update_fields=list(wanted))
+    record(
+        AccessChanged(
+            user_id=user.id,
+            active=is_active,
+            staff=is_staff,
+            superuser=is_superuser,
+            granted=granted,
+        ),
+        stream=user.stream,
+    )
 
 
 @transaction.atomic

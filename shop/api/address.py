@@ -39,7 +39,7 @@ def network_of(address: str) -> str:
 
 def _is_from_gateway(request: HttpRequest) -> bool:
     try:
-        identity.verified(f"Bearer {request.headers.get(GATEWAY, '')}")
+        identity.verified({"authorization": f"Bearer {request.headers.get(GATEWAY, '')}"})
     except identity.NotOfThisShop:
         return False
     return True

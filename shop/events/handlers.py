@@ -40,12 +40,17 @@ def on(event: type[Message], *, ask: Ask | None = None) -> Callable[[Function], 
     def register(function: Function) -> Function:
         context = function.__module__.split(".")[1]
         name = f"{context}.{function.__name__}"
-        if name in _handlers:
-            raise ValueError(f"there are two handlers {name}")
-        _handlers[name] = Handler(name, context, type_of(event), function, (ask,) if ask else ())
+        add(Handler(name, context, type_of(event), function, (ask,) if ask else ()))
         return function
 
     return register
+
+
+def add(handler: Handler) -> None:
+    """Register a handler that is made otherwise. Raises ValueError where its name is taken."""
+    if handler.name in _handlers:
+        raise ValueError(f"there are two handlers {handler.name}")
+    _handlers[handler.name] = handler
 
 
 def named(name: str) -> Handler:

@@ -1,4 +1,4 @@
-"""Loads every context's servicers when Django starts."""
+"""Loads every context's servicers when Django starts, and listens to what ends cached answers."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -9,3 +9,6 @@ class RpcConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("rpc")
+        from shop.rpc import cached
+
+        cached.listen()

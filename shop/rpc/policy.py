@@ -14,6 +14,7 @@ from django.db import transaction
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from shop.circuit import Circuit
 from shop.rpc import deadline, identity
 from shop.rpc.outcome import CallError
 from shop.telemetry.tracing import traced
@@ -118,11 +119,9 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
         patience: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._limit, self._seconds, self._clock = failures, seconds, clock
         self._patience = patience
-        self._failed, self._opened, self._trying = 0, 0.0, False
-        self._era = 0  # counts openings: what began before one says nothing after it
-        self._lock = threading.Lock()
+        circuit = Circuit(failures, seconds, clock)
+        self._enter, self._leave, self._give_up = circuit.enter, circuit.leave, circuit.give_up
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
@@ -138,29 +137,6 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
         patient = details.timeout is None or details.timeout >= 0.9 * self._patience
         outcome.add_done_callback(lambda done: self._leave(era, _silent(done.code(), patient)))
         return outcome
-
-    def _enter(self) -> int | None:
-        with self._lock:
-            if self._failed >= self._limit:
-                if self._trying or self._clock() < self._opened + self._seconds:
-                    return None
-                self._trying = True
-            return self._era
-
-    def _give_up(self, era: int) -> None:
-        # It says nothing about the peer, but must not be the trial that never ends.
-        with self._lock:
-            if era == self._era:
-                self._trying = False
-
-    def _leave(self, era: int, failed: bool) -> None:
-        with self._lock:
-            if era != self._era:
-                return
-            self._trying = False
-            self._failed = self._failed + 1 if failed else 0
-            if self._failed >= self._limit:
-                self._opened, self._era = self._clock(), self._era + 1
 
 
 class Bulkhead(grpc.UnaryUnaryClientInterceptor):

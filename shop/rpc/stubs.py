@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 from django.conf import settings
 
+from shop.rpc.cached import CachedReads, rules_here
 from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import InterceptedChannel
 from shop.rpc.local import LocalChannel
@@ -41,16 +42,20 @@ def _channel(context: str) -> grpc.Channel:
     if context in settings.DEPLOYMENT.contexts:
         return policed(LocalChannel(), policy, *faults)
     remote = RestChannel(peer.http) if settings.CHANNEL == "rest" else grpc_channel(peer.grpc)
-    return policed(remote, policy, Identity(), *faults)
+    return policed(remote, policy, Identity(), *faults, cached=CachedReads(rules_here()))
 
 
 def policed(
-    channel: grpc.Channel, policy: Policy, *more: grpc.UnaryUnaryClientInterceptor
+    channel: grpc.Channel,
+    policy: Policy,
+    *more: grpc.UnaryUnaryClientInterceptor,
+    cached: CachedReads | None = None,
 ) -> grpc.Channel:
     """A channel on which the policies hold that hold on all, and more."""
     policies = (
         OutsideTransactions(),
         Deadline(policy.timeout),
+        *([cached] if cached else []),
         Retry(policy.retries, policy.retry_budget),
         Breaker(policy.breaker_failures, policy.breaker_seconds, patience=policy.timeout),
         Bulkhead(policy.concurrency),

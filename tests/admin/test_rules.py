@@ -71,6 +71,10 @@ def test_saving_a_user_leaves_their_credit_and_password(make_user: MakeUser, des
     desk.post(page(alice), profile(alice, granted=["orders:ship"], credit="9", password="x"))
     after = User.objects.get(id=alice.id)
     assert (after.granted, after.credit) == (["orders:ship"], 500)
+    (told,) = Event.objects.filter(type="user.AccessChanged")
+    assert told.data["granted"] == ["orders:ship"]
+    desk.post(page(alice), profile(after))
+    assert Event.objects.filter(type="user.AccessChanged").count() == 1
     assert after.password == alice.password
 
 

@@ -38,6 +38,7 @@ class Shop:
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, "VAR_DIR": str(folder), "PORT": str(self.port)}
         self._database = f"shop_test_{uuid4().hex[:8]}"
+        self._env["CACHE_PREFIX"] = self._database
         if SERVER:
             self._env["DATABASE_URL"] = f"{SERVER.rpartition('/')[0]}/{self._database}"
         self.addresses: dict[str, str] = {}  # of each deployment's web process

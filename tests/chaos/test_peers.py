@@ -56,8 +56,10 @@ def place_for(shop: Shop, seconds: float, meanwhile: Callable[[], None]) -> list
     return answers
 
 
-def all_decided(shop: Shop, answers: list[tuple[int, Any]]) -> Callable[[], bool]:
-    headers = shop.sign_in("alice")
+def all_decided(
+    shop: Shop, answers: list[tuple[int, Any]], who: str = "alice"
+) -> Callable[[], bool]:
+    headers = shop.sign_in(who)
     ids = [answer["id"] for status, answer in answers if status in (201, 202)]
 
     def check() -> bool:
@@ -90,10 +92,13 @@ def test_a_frozen_peer_costs_no_order_and_holds_nobody_else_up(split: Shop) -> N
 
 
 def test_orders_wait_for_users_to_come_back(split: Shop) -> None:
-    """Tokens are verified without asking the users: who is signed in may go on."""
-    headers = split.sign_in("alice")
+    """Tokens are verified without asking the users: who is signed in may go on. Whom the orders
+    have asked about lately, they know."""
+    known, headers = split.sign_in("alice"), split.sign_in("bob")
+    assert split.request("POST", "/api/orders", ORDER, **known)[0] == 201
     send(split, "users", signal.SIGSTOP)
     try:
+        assert split.request("POST", "/api/orders", ORDER, **known)[0] == 201
         status, order = split.request("POST", "/api/orders", ORDER, **headers)
         assert status == 202
         assert split.request("GET", f"/api/orders/{order['id']}/summary", **headers)[1][
@@ -101,4 +106,19 @@ def test_orders_wait_for_users_to_come_back(split: Shop) -> None:
         ] == ["customer"]
     finally:
         send(split, "users", signal.SIGCONT)
-    split.eventually(all_decided(split, [(status, order)]), within=30)
+    split.eventually(all_decided(split, [(status, order)], "bob"), within=30)
+
+
+def test_mails_follow_a_customer_who_moves(split: Shop) -> None:
+    """The old address is kept for ten minutes where nobody hears that it has changed."""
+    headers = split.sign_in("alice")
+
+    def written_to(address: str) -> bool:
+        split.request("POST", "/api/orders", ORDER, **headers)
+        return any(f"To: {address}" in mail for mail in split.mails("order.OrderPaid"))
+
+    _, me = split.request("GET", "/api/users/me", **headers)
+    split.eventually(lambda: written_to(me["email"]), within=30)
+    moved = {"email": f"moved-{me['email']}"}
+    assert split.request("PATCH", f"/api/users/{me['id']}", moved, **headers)[0] == 200
+    split.eventually(lambda: written_to(moved["email"]), within=10)

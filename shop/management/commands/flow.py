@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop import flow
 from shop.events import handlers
+from shop.rpc import cached
 
 DOCUMENT = settings.BASE_DIR / "docs" / "flow.md"
 
@@ -40,7 +41,10 @@ class Command(BaseCommand):
 
 
 def read() -> flow.Flow:
-    """The flow of this shop. Its handlers are those that are loaded, so all must be."""
+    """The flow of this shop. Its handlers are those that are loaded, so all must be; and those of
+    caches, which are there wherever contexts run apart."""
     if set(settings.DEPLOYMENT.contexts) != set(settings.TOPOLOGY.contexts):
         raise flow.FlowError("handlers are known where they run: use SHOP_PLACEMENT=one")
-    return flow.read(settings.BASE_DIR / "apps", settings.TOPOLOGY, handlers.registered())
+    caches = cached.forgetters(cached.rules(settings.TOPOLOGY.cached), "cache")
+    heard = [*handlers.registered(), *caches]
+    return flow.read(settings.BASE_DIR / "apps", settings.TOPOLOGY, heard)
