@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from shop import development, jwk, topology
 from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
+from shop.environment import SHOP_ENV as SHOP_ENV  # a setting, too
 
 TESTING = "pytest" in sys.modules
 
