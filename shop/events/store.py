@@ -69,7 +69,12 @@ def envelope(event: Event) -> events_pb2.Event:
         causationid=event.causation_id,
         actor=event.actor,
         traceparent=event.traceparent,
-        position=events_pb2.Position(transaction=event.transaction_id, id=event.position),
+        position=position(event),
     )
     message.time.FromDatetime(event.recorded_at)
     return message
+
+
+def position(event: Event) -> events_pb2.Position:
+    """Where a stored event stands in its database's commit order."""
+    return events_pb2.Position(transaction=event.transaction_id, id=event.position)
