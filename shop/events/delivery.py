@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from google.protobuf.json_format import ParseDict
 
@@ -23,6 +24,18 @@ class NotParked(Conflict):
     """Only a delivery that was given up can be discarded."""
 
     code = "not_parked"
+
+
+class NotReplayable(Conflict):
+    """Some effects must not be had twice."""
+
+    code = "not_replayable"
+
+    def __init__(self, handler: handlers.Handler) -> None:
+        super().__init__(
+            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
+            "its effects may be had again."
+        )
 
 
 @shared_task(name=TASK, bind=True)
@@ -59,6 +72,26 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     missing = [_new(event, handler) for event in events if event.id not in seen]
     Delivery.objects.bulk_create(missing, ignore_conflicts=True)
     return len(missing)
+
+
+def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """Make each event due to this handler, also where it is done. What was discarded stays so.
+    Raises NotReplayable."""
+    if not handler.replay:
+        raise NotReplayable(handler)
+    expect(events, handler)
+    settled = Delivery.objects.filter(
+        Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
+        handler=handler.name,
+        event_id__in=[event.id for event in events],
+    )
+    settled.update(
+        state=Delivery.State.WAITING,
+        granted_attempts=F("attempts"),
+        due_at=Now(),
+        done_at=None,
+        error="",
+    )
 
 
 def discard(delivery: Delivery) -> None:

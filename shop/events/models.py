@@ -144,7 +144,8 @@ class Delivery(Job):
 
 
 class Subscription(models.Model):
-    """How far the feed of a handler's events has been compared with its deliveries."""
+    """How far the feed of a handler's events has been compared with its deliveries; or, under
+    the name "replay <handler>", how far a replay has come."""
 
     handler = models.CharField(max_length=100, primary_key=True)
     transaction_id = models.BigIntegerField(default=0)
