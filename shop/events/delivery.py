@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from google.protobuf.json_format import ParseDict
 
 from protos import events_pb2
-from shop.events import handlers
+from shop.events import feed, handlers
 from shop.events.envelope import Json, to_json
 from shop.events.models import Delivery
 from shop.refusal import Conflict
 from shop.telemetry import correlation
 
 TASK = "shop.events.deliver"
+
+# What comes later than this may be something that has been delivered and then removed.
+LATE = timedelta(hours=1)
 
 
 class NotParked(Conflict):
@@ -52,6 +57,8 @@ def deliver(self: Task[Any, Any], event: Json) -> None:
 def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
     """Note that an event has come for a handler, and claim it. None where it is done, or in
     other hands."""
+    if feed.time(event) < timezone.now() - LATE and _forgotten(event, handler):
+        return None
     delivery = _new(event, handler)
     delivery.hold()
     try:
@@ -102,6 +109,13 @@ def discard(delivery: Delivery) -> None:
     error = f"discarded by {by}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
+
+
+def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
+    """Whether an event was delivered so long ago that its delivery has been removed."""
+    if feed.at(event) > feed.reached()[handler.name]:
+        return False
+    return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
 
 
 def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:

@@ -41,7 +41,7 @@ def begin(handler: Handler, start: feed.Position) -> None:
     """Let the next `run` start after a position. Raises NotReplayable."""
     if not handler.replay:
         raise NotReplayable(handler)
-    feed.remember(_reader(handler), start)
+    feed.remember(reader(handler), start)
 
 
 def run(handler: Handler) -> Iterator[Progress]:
@@ -50,20 +50,20 @@ def run(handler: Handler) -> Iterator[Progress]:
 
     What was discarded stays so. Workers deliver meanwhile.
     """
-    reader, began, count = _reader(handler), timezone.now(), 0
-    if not Subscription.objects.filter(handler=reader).exists():
+    name, began, count = reader(handler), timezone.now(), 0
+    if not Subscription.objects.filter(handler=name).exists():
         raise NothingInterrupted(f"No replay of {handler.name} was interrupted.")
     while True:
-        after = feed.reached()[reader]
+        after = feed.reached()[name]
         events, upto = feed.read(source_of(handler.type), [handler.type], after, BATCH)
         with transaction.atomic():
             delivery.again(events, handler)
-            feed.remember(reader, upto)
+            feed.remember(name, upto)
         count += len(events)
         if len(events) < BATCH or feed.time(events[-1]) > began:
             break
         yield Progress(count, feed.time(events[-1]))
-    Subscription.objects.filter(handler=reader).delete()
+    Subscription.objects.filter(handler=name).delete()
     yield Progress(count, began)
 
 
@@ -81,5 +81,6 @@ def position_before(handler: Handler, since: datetime) -> feed.Position:
             return upto
 
 
-def _reader(handler: Handler) -> str:
+def reader(handler: Handler) -> str:
+    """The name under which a replay is remembered until it is through."""
     return f"replay {handler.name}"

@@ -31,9 +31,9 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"record({type_of(message)}) outside a transaction")
-    version = expected_version
-    if version is None:
-        version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    if expected_version not in (None, version):
+        raise VersionConflict(f"{stream} is at version {version}, not {expected_version}")
     why = correlation.current()
     try:
         event = Event.objects.create(

@@ -1,13 +1,19 @@
-"""`manage.py events status`: how this deployment's events get on."""
+"""`manage.py events`: how this deployment's events get on, and where old ones go."""
 
 import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO, Any, cast
 
+import rich.progress
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from shop.events import rpc, status
+from shop.events import archive, rpc, status
 
 
 class Command(BaseCommand):
@@ -24,6 +30,24 @@ class Command(BaseCommand):
         )
         look.add_argument("--lag", type=float, default=60, help="seconds that are no problem (60)")
 
+        keep = actions.add_parser(
+            "archive",
+            help="remove what is old and settled: deliveries, and events into a file",
+        )
+        keep.add_argument("--before", required=True, help="a date such as 2026-11-30, or 90d")
+        keep.add_argument(
+            "--to",
+            type=Path,
+            help="a file such as events.jsonl.gz, to which events are added (gzip, JSON lines, "
+            "CloudEvents); without, only deliveries go",
+        )
+        keep.add_argument(
+            "--force",
+            action="store_true",
+            help=f"also what is younger than {archive.MINIMUM_AGE.days} days, which other "
+            "deployments may not have read yet",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(**options)
 
@@ -36,6 +60,47 @@ class Command(BaseCommand):
         problems = list(found.problems(options["lag"])) if options["check"] else []
         if problems:
             raise CommandError("\n".join(problems))
+
+    def _archive(self, **options: Any) -> None:
+        before = _time(options["before"])
+        if before > timezone.now() - archive.MINIMUM_AGE and not options["force"]:
+            raise CommandError(
+                f"--before {options['before']} is less than {archive.MINIMUM_AGE.days} days ago: "
+                "other deployments may not have read that yet; --force if all have"
+            )
+        try:
+            self._remove("deliveries", archive.remove_deliveries(before), before)
+            if options["to"]:
+                self._remove("events", archive.archive_events(before, options["to"]), before)
+        except BlockingIOError:
+            raise CommandError(f"another run is writing to {options['to']}") from None
+        except (archive.BadArchive, OSError) as error:
+            raise CommandError(str(error)) from None
+
+    def _remove(self, what: str, steps: Iterator[archive.Progress], before: datetime) -> None:
+        removed, first = 0, None
+        with rich.progress.Progress(transient=True) as progress:
+            bar = progress.add_task(what, total=None)
+            for step in steps:
+                first = first or step.reached
+                progress.update(
+                    bar,
+                    total=(before - first).total_seconds(),
+                    completed=(step.reached - first).total_seconds(),
+                    description=f"{step.removed} {what}, up to {step.reached:%Y-%m-%d %H:%M}",
+                )
+                removed = step.removed
+        self.stdout.write(f"{removed} {what} from before {before:%Y-%m-%d %H:%M} removed.")
+
+
+def _time(text: str) -> datetime:
+    if days := re.fullmatch(r"(\d+)d", text):
+        return timezone.now() - timedelta(days=int(days[1]))
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"--before is {text!r}: neither a date nor a number of days") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _tables(found: status.Status) -> list[Table | str]:
