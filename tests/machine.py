@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from django.apps import apps
 
 from shop.events import delivery, handlers
@@ -41,3 +44,12 @@ def do_jobs() -> int:
                     job.attempt()
                     done += 1
     return done
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so. A transaction that another test holds open on the same
+    PostgreSQL keeps later events back: rightly, so this is patient."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from google.protobuf.json_format import ParseDict
 
 from protos import events_pb2
-from shop.events import handlers
+from shop.events import feed, handlers
 from shop.events.envelope import Json, to_json
 from shop.events.models import Delivery
 from shop.refusal import Conflict
@@ -18,11 +21,26 @@ from shop.telemetry import correlation
 
 TASK = "shop.events.deliver"
 
+# What comes later than this may be something that has been delivered and then removed.
+LATE = timedelta(hours=1)
+
 
 class NotParked(Conflict):
     """Only a delivery that was given up can be discarded."""
 
     code = "not_parked"
+
+
+class NotReplayable(Conflict):
+    """Some effects must not be had twice."""
+
+    code = "not_replayable"
+
+    def __init__(self, handler: handlers.Handler) -> None:
+        super().__init__(
+            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
+            "its effects may be had again."
+        )
 
 
 @shared_task(name=TASK, bind=True)
@@ -39,6 +57,8 @@ def deliver(self: Task[Any, Any], event: Json) -> None:
 def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
     """Note that an event has come for a handler, and claim it. None where it is done, or in
     other hands."""
+    if feed.time(event) < timezone.now() - LATE and _forgotten(event, handler):
+        return None
     delivery = _new(event, handler)
     delivery.hold()
     try:
@@ -61,6 +81,26 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     return len(missing)
 
 
+def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """Make each event due to this handler, also where it is done. What was discarded stays so.
+    Raises NotReplayable."""
+    if not handler.replay:
+        raise NotReplayable(handler)
+    expect(events, handler)
+    settled = Delivery.objects.filter(
+        Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
+        handler=handler.name,
+        event_id__in=[event.id for event in events],
+    )
+    settled.update(
+        state=Delivery.State.WAITING,
+        granted_attempts=F("attempts"),
+        due_at=Now(),
+        done_at=None,
+        error="",
+    )
+
+
 def discard(delivery: Delivery) -> None:
     """Settle a parked delivery without its effect: its handler will never have this event. It is
     done then, but at no time. Raises NotParked."""
@@ -69,6 +109,13 @@ def discard(delivery: Delivery) -> None:
     error = f"discarded by {by}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
+
+
+def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
+    """Whether an event was delivered so long ago that its delivery has been removed."""
+    if feed.at(event) > feed.reached()[handler.name]:
+        return False
+    return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
 
 
 def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:

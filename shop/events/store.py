@@ -31,9 +31,9 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"record({type_of(message)}) outside a transaction")
-    version = expected_version
-    if version is None:
-        version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    if expected_version not in (None, version):
+        raise VersionConflict(f"{stream} is at version {version}, not {expected_version}")
     why = correlation.current()
     try:
         event = Event.objects.create(
@@ -69,7 +69,12 @@ def envelope(event: Event) -> events_pb2.Event:
         causationid=event.causation_id,
         actor=event.actor,
         traceparent=event.traceparent,
-        position=events_pb2.Position(transaction=event.transaction_id, id=event.position),
+        position=position(event),
     )
     message.time.FromDatetime(event.recorded_at)
     return message
+
+
+def position(event: Event) -> events_pb2.Position:
+    """Where a stored event stands in its database's commit order."""
+    return events_pb2.Position(transaction=event.transaction_id, id=event.position)
