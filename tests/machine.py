@@ -26,9 +26,7 @@ def deliver_events() -> int:
         for handler in handlers.registered(type=event.type):
             if Delivery.objects.filter(event_id=event.id, handler=handler.name).exists():
                 continue
-            received = delivery.receive(envelope(event), handler)
-            assert received
-            received.attempt()
+            delivery.handle([envelope(event)], handler)
             made += 1
     return made
 

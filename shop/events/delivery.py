@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 
 from protos import events_pb2
-from shop.events import feed, handlers
+from shop.events import feed, handlers, unreadable
 from shop.events.envelope import Json, to_json
 from shop.events.models import Delivery
 from shop.refusal import Conflict
@@ -44,30 +45,67 @@ class NotReplayable(Conflict):
 
 
 @shared_task(name=TASK, bind=True)
-def deliver(self: Task[Any, Any], event: Json) -> None:
-    """Run one context's handlers for an event. The queue that it came through says whose."""
-    received = ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
+def deliver(self: Task[Any, Any], events: list[Json]) -> None:
+    """Run one context's handlers for events of one type. The queue that they came through says
+    whose."""
     queue = (self.request.headers or {})["queue"]
-    for handler in handlers.registered(context=queue, type=received.type):
-        delivery = receive(received, handler)
-        if delivery:
-            delivery.attempt()
+    try:
+        received = [_received(event) for event in events]
+    except ParseError as error:
+        unreadable.park(queue, events, self.request.headers or {}, f"no events: {error}")
+        return
+    for handler in handlers.registered(context=queue, type=received[0].type):
+        handle(received, handler)
 
 
-def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
-    """Note that an event has come for a handler, and claim it. None where it is done, or in
-    other hands."""
-    if feed.time(event) < timezone.now() - LATE and _forgotten(event, handler):
-        return None
+def _received(event: Any) -> events_pb2.Event:
+    if not (isinstance(event, dict) and event.get("id") and event.get("type")):
+        raise ParseError(f"{str(event)[:100]!r} has no id and type")
+    return ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
+
+
+def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+    """Let a handler have its effect for events that have come, where it has not had it yet. Says
+    for how many it had it now.
+
+    First all of them in one transaction, with their deliveries: that costs the least, and fails
+    where one of them fails or has come before. Then each by itself; one that fails is kept, to be
+    tried again.
+    """
+    try:
+        return _have_effect(events, handler)
+    except Exception as error:
+        if len(events) > 1:
+            return sum(handle([event], handler) for event in events)
+        return _try_later(events[0], handler, error)
+
+
+def _have_effect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+    deliveries = [_new(event, handler) for event in events if not _forgotten(event, handler)]
+    answers = [delivery.ask() for delivery in deliveries]
+    for delivery in deliveries:
+        delivery.attempts, delivery.state = 1, Delivery.State.DONE
+        delivery.due_at, delivery.done_at = None, timezone.now()
+    with transaction.atomic():
+        Delivery.objects.bulk_create(deliveries)
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            delivery.have_effect(answer)
+    return len(deliveries)
+
+
+def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> int:
+    """Keep a first attempt that has failed; or, where the event has come before, make the attempt
+    that is due."""
+    known = Delivery.objects.filter(event_id=event.id, handler=handler.name).only("pk").first()
+    if known:
+        due = Delivery.claim(known.pk)
+        return int(bool(due and due.attempt()))
     delivery = _new(event, handler)
     delivery.hold()
-    try:
-        with transaction.atomic():
-            delivery.save(force_insert=True)
-        return delivery
-    except IntegrityError:
-        known = Delivery.objects.only("pk").get(event_id=event.id, handler=handler.name)
-        return Delivery.claim(known.pk)
+    with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
+        delivery.save(force_insert=True)
+        delivery.fail(error)
+    return 0
 
 
 def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
@@ -113,7 +151,7 @@ def discard(delivery: Delivery) -> None:
 
 def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
     """Whether an event was delivered so long ago that its delivery has been removed."""
-    if feed.at(event) > feed.reached()[handler.name]:
+    if feed.time(event) > timezone.now() - LATE or feed.at(event) > feed.reached()[handler.name]:
         return False
     return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, models, transaction
@@ -9,7 +11,9 @@ from django.db.models import F, Q, Value
 from django.db.models.expressions import Func
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
+from django.utils.functional import cached_property
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
 from protos import events_pb2
@@ -132,15 +136,36 @@ class Delivery(Job):
 
     def work(self) -> None:
         """Ask what the handler wants to know, then run it and be done in one transaction."""
-        event = ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
+        answers = self.ask()
+        with transaction.atomic():
+            self.finish(done_at=timezone.now())
+            self.have_effect(answers)
+
+    def ask(self) -> list[Any]:
+        """What the handler wants to know of others, outside any transaction."""
         handler = handlers.named(self.handler)
-        message = to_message(event)
-        correlation = Correlation(event.correlationid, causation=event.id, actor=event.actor)
-        with correlated(correlation), span(f"{self.type} to {self.handler}", event.traceparent):
-            answers = [ask(message) for ask in handler.asks]
-            with transaction.atomic():
-                self.finish(done_at=timezone.now())
-                handler.function(message, *answers)
+        with self._in_its_name():
+            return [ask(self._message) for ask in handler.asks]
+
+    def have_effect(self, answers: list[Any]) -> None:
+        """Run the handler, in the transaction that marks this as done."""
+        with self._in_its_name():
+            handlers.named(self.handler).function(self._message, *answers)
+
+    @cached_property
+    def _envelope(self) -> events_pb2.Event:
+        return ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
+
+    @cached_property
+    def _message(self) -> Message:
+        return to_message(self._envelope)
+
+    @contextmanager
+    def _in_its_name(self) -> Iterator[None]:
+        event = self._envelope
+        why = Correlation(event.correlationid, causation=event.id, actor=event.actor)
+        with correlated(why), span(f"{self.type} to {self.handler}", event.traceparent):
+            yield
 
 
 class Subscription(models.Model):
@@ -154,6 +179,22 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return self.handler
+
+
+class Unreadable(models.Model):
+    """A message that was in a queue and is no task of ours."""
+
+    queue = models.CharField(max_length=50)
+    body = models.TextField()
+    headers = models.JSONField()
+    error = models.TextField()
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "unreadable message"
+
+    def __str__(self) -> str:
+        return f"{self.queue}: {self.error}"[:100]
 
 
 class RelayPosition(models.Model):

@@ -15,6 +15,7 @@ from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users import sessions
 from apps.users.models import User
+from shop.events import unreadable
 from shop.events.models import RelayPosition, Subscription
 from shop.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
@@ -67,6 +68,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     Group.objects.create(name="packers")
     Subscription.objects.create(handler="orders.give_back")
     RelayPosition.objects.create(name="relay")
+    unreadable.park("orders", b"{", {}, "no JSON")
     Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
 
 

@@ -153,13 +153,13 @@ def test_an_event_that_comes_again_after_that_has_no_second_effect(
     message = to_json(envelope(Event.objects.get(id=first.id)))
     archived(None)
     assert not Delivery.objects.exists()
-    delivery.deliver.apply((message,), headers={"queue": "orders"})
+    delivery.deliver.apply(([message],), headers={"queue": "orders"})
     reconciler.reconcile()
     assert not Delivery.objects.exists()
     assert Lease.objects.count() == 2
     feed.remember(HANDLER, feed.START)  # but what is late for the first time is welcome
     Lease.objects.all().delete()
-    delivery.deliver.apply((message,), headers={"queue": "orders"})
+    delivery.deliver.apply(([message],), headers={"queue": "orders"})
     assert Lease.objects.count() == 1
 
 
@@ -167,7 +167,8 @@ def test_killed_before_the_removal_nothing_is_lost(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "BATCH", 4)
-    events = recorded("a", "b", "c")
+    recorded("a", "b", "c")
+    events = list(Event.objects.all())
     grown_old()
     real = QuerySet.delete
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from shop.events.relay import Relay
+from shop.events.wakeup import Listener
 from shop.jobs.clock import Clock
 from shop.jobs.leader import lead
 
@@ -22,12 +23,13 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        relay = Relay()
+        relay, listener = Relay(), Listener(stop)
         clock = threading.Thread(
             target=lead, args=("clock", Clock().tick), kwargs={"idle": TICK, "stop": stop}
         )
         clock.start()
         logging.getLogger(__name__).info("relaying")
-        lead("relay", relay.step, idle=POLL, stop=stop)
+        lead("relay", relay.step, idle=POLL, stop=stop, wait=listener.wait)
         clock.join()
         relay.close()
+        listener.close()
