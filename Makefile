@@ -30,8 +30,9 @@ test-services: .venv/dev ## the test suite on PostgreSQL, RabbitMQ and Redis, fo
 chaos: .venv/dev ## the long tests, with processes killed and frozen
 	@$(BIN)/python -m pytest -m chaos
 
-bench: .venv/runtime ## what a call costs on each channel
+bench: .venv/runtime ## what a call costs on each channel; with DATABASE_URL and BROKER_URL, an event, too
 	@$(BIN)/python -m bench.calls
+	@[ -z "$$BROKER_URL" ] || $(BIN)/python -m bench.events
 
 lint: .venv/dev ## style, types, imports; contracts break nothing released; all generated is fresh
 	$(BIN)/ruff check .

@@ -207,7 +207,15 @@ elif CELERY_BROKER_URL.startswith("amqp"):
         "read_timeout": 4,
         "write_timeout": 4,
     }
-    QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 8}
+    # All said, for RabbitMQ's defaults differ from one version to the next. At least once: a
+    # message that has killed its worker eight times is kept, for people to look at.
+    QUEUE_ARGUMENTS = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 8,
+        "x-dead-letter-exchange": "shop.dead",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "socket_timeout": 4,

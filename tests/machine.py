@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from django.apps import apps
 
 from shop.events import delivery, handlers
@@ -23,9 +26,7 @@ def deliver_events() -> int:
         for handler in handlers.registered(type=event.type):
             if Delivery.objects.filter(event_id=event.id, handler=handler.name).exists():
                 continue
-            received = delivery.receive(envelope(event), handler)
-            assert received
-            received.attempt()
+            delivery.handle([envelope(event)], handler)
             made += 1
     return made
 
@@ -41,3 +42,12 @@ def do_jobs() -> int:
                     job.attempt()
                     done += 1
     return done
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so. A transaction that another test holds open on the same
+    PostgreSQL keeps later events back: rightly, so this is patient."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)

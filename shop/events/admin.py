@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from shop.backoffice import Record, joined, label, row_action, rows
 from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
 from shop.jobs.admin import JobAdmin
 
 Choices = list[tuple[str, str]]
@@ -128,6 +128,15 @@ class SubscriptionAdmin(Record):
     list_display = ["handler", "position", "transaction_id", "updated_at"]
     search_fields = ["handler"]
     ordering = ["handler"]
+
+
+@admin.register(Unreadable)
+class UnreadableAdmin(Record):
+    icon = "mark_email_unread"
+    list_display = ["queue", "error", "received_at"]
+    list_filter = ["received_at"]
+    search_fields = ["error", "body"]
+    ordering = ["-pk"]
 
 
 @admin.register(RelayPosition)

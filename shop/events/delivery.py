@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
-from google.protobuf.json_format import ParseDict
+from django.utils import timezone
+from google.protobuf.json_format import ParseDict, ParseError
 
 from protos import events_pb2
-from shop.events import handlers
+from shop.events import feed, handlers, unreadable
 from shop.events.envelope import Json, to_json
 from shop.events.models import Delivery
 from shop.refusal import Conflict
 from shop.telemetry import correlation
 
 TASK = "shop.events.deliver"
+
+# What comes later than this may be something that has been delivered and then removed.
+LATE = timedelta(hours=1)
 
 
 class NotParked(Conflict):
@@ -25,29 +32,80 @@ class NotParked(Conflict):
     code = "not_parked"
 
 
+class NotReplayable(Conflict):
+    """Some effects must not be had twice."""
+
+    code = "not_replayable"
+
+    def __init__(self, handler: handlers.Handler) -> None:
+        super().__init__(
+            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
+            "its effects may be had again."
+        )
+
+
 @shared_task(name=TASK, bind=True)
-def deliver(self: Task[Any, Any], event: Json) -> None:
-    """Run one context's handlers for an event. The queue that it came through says whose."""
-    received = ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
+def deliver(self: Task[Any, Any], events: list[Json]) -> None:
+    """Run one context's handlers for events of one type. The queue that they came through says
+    whose."""
     queue = (self.request.headers or {})["queue"]
-    for handler in handlers.registered(context=queue, type=received.type):
-        delivery = receive(received, handler)
-        if delivery:
-            delivery.attempt()
+    try:
+        received = [_received(event) for event in events]
+    except ParseError as error:
+        unreadable.park(queue, events, self.request.headers or {}, f"no events: {error}")
+        return
+    for handler in handlers.registered(context=queue, type=received[0].type):
+        handle(received, handler)
 
 
-def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
-    """Note that an event has come for a handler, and claim it. None where it is done, or in
-    other hands."""
+def _received(event: Any) -> events_pb2.Event:
+    if not (isinstance(event, dict) and event.get("id") and event.get("type")):
+        raise ParseError(f"{str(event)[:100]!r} has no id and type")
+    return ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
+
+
+def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+    """Let a handler have its effect for events that have come, where it has not had it yet. Says
+    for how many it had it now.
+
+    First all of them in one transaction, with their deliveries: that costs the least, and fails
+    where one of them fails or has come before. Then each by itself; one that fails is kept, to be
+    tried again.
+    """
+    try:
+        return _have_effect(events, handler)
+    except Exception as error:
+        if len(events) > 1:
+            return sum(handle([event], handler) for event in events)
+        return _try_later(events[0], handler, error)
+
+
+def _have_effect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+    deliveries = [_new(event, handler) for event in events if not _forgotten(event, handler)]
+    answers = [delivery.ask() for delivery in deliveries]
+    for delivery in deliveries:
+        delivery.attempts, delivery.state = 1, Delivery.State.DONE
+        delivery.due_at, delivery.done_at = None, timezone.now()
+    with transaction.atomic():
+        Delivery.objects.bulk_create(deliveries)
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            delivery.have_effect(answer)
+    return len(deliveries)
+
+
+def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> int:
+    """Keep a first attempt that has failed; or, where the event has come before, make the attempt
+    that is due."""
+    known = Delivery.objects.filter(event_id=event.id, handler=handler.name).only("pk").first()
+    if known:
+        due = Delivery.claim(known.pk)
+        return int(bool(due and due.attempt()))
     delivery = _new(event, handler)
     delivery.hold()
-    try:
-        with transaction.atomic():
-            delivery.save(force_insert=True)
-        return delivery
-    except IntegrityError:
-        known = Delivery.objects.only("pk").get(event_id=event.id, handler=handler.name)
-        return Delivery.claim(known.pk)
+    with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
+        delivery.save(force_insert=True)
+        delivery.fail(error)
+    return 0
 
 
 def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
@@ -61,6 +119,26 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     return len(missing)
 
 
+def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """Make each event due to this handler, also where it is done. What was discarded stays so.
+    Raises NotReplayable."""
+    if not handler.replay:
+        raise NotReplayable(handler)
+    expect(events, handler)
+    settled = Delivery.objects.filter(
+        Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
+        handler=handler.name,
+        event_id__in=[event.id for event in events],
+    )
+    settled.update(
+        state=Delivery.State.WAITING,
+        granted_attempts=F("attempts"),
+        due_at=Now(),
+        done_at=None,
+        error="",
+    )
+
+
 def discard(delivery: Delivery) -> None:
     """Settle a parked delivery without its effect: its handler will never have this event. It is
     done then, but at no time. Raises NotParked."""
@@ -69,6 +147,13 @@ def discard(delivery: Delivery) -> None:
     error = f"discarded by {by}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
+
+
+def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
+    """Whether an event was delivered so long ago that its delivery has been removed."""
+    if feed.time(event) > timezone.now() - LATE or feed.at(event) > feed.reached()[handler.name]:
+        return False
+    return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
 
 
 def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:

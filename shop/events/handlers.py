@@ -23,24 +23,31 @@ class Handler:
     type: str
     function: Function
     asks: tuple[Ask, ...]
+    replay: bool = False
 
 
 _handlers: dict[str, Handler] = {}
 
 
-def on(event: type[Message], *, ask: Ask | None = None) -> Callable[[Function], Function]:
+def on(
+    event: type[Message], *, ask: Ask | None = None, replay: bool = False
+) -> Callable[[Function], Function]:
     """Decorator: run this function for every such event, once.
 
     It runs inside the transaction that also marks the event as handled, so it must not call
     another context. What it has to ask one, `ask(event)` asks before the transaction; the
     answer is the function's second argument. An exception rolls all of it back, to be tried
     again and in the end parked.
+
+    `replay` says that it may have its effect again, because it makes a read model that can be
+    emptied and made anew (`manage.py replay`). What sends mails or takes money may not.
     """
 
     def register(function: Function) -> Function:
         context = function.__module__.split(".")[1]
         name = f"{context}.{function.__name__}"
-        add(Handler(name, context, type_of(event), function, (ask,) if ask else ()))
+        asks = (ask,) if ask else ()
+        add(Handler(name, context, type_of(event), function, asks, replay))
         return function
 
     return register

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from celery import current_app
 from django.db.models import QuerySet
 from kombu import Connection, Producer
 
-from shop.events import queues
+from shop.events import handlers, queues
 from shop.events.delivery import TASK
 from shop.events.envelope import to_json
 from shop.events.models import Event, RelayPosition
 from shop.events.store import envelope
 
-BATCH = 200
+BATCH = 500
+TOGETHER = 50  # events in one message, all of one type
 
 
 class Relay:
     """Publishes this database's events in commit order, and remembers how far it came.
 
-    An event may be published twice, where the relay dies between publishing and remembering,
-    and may get lost in the broker; deliveries and the reconciler make up for both.
+    Events of one type that wait together travel together. An event may be published twice, where
+    the relay dies between publishing and remembering, and may get lost in the broker; deliveries
+    and the reconciler make up for both.
     """
 
     def __init__(self) -> None:
-        self._connection: Connection = current_app.connection_for_write()
+        self._connection: Connection | None = None
         self._producer: Producer | None = None
+        self._heard = {handler.type for handler in handlers.registered()}
+        self._returned = False
 
     def step(self) -> bool:
         """Publish one batch. True where there may be more."""
@@ -39,14 +46,14 @@ class Relay:
     def close(self) -> None:
         """Let go of the broker."""
         self._producer = None
-        self._connection.release()
+        if self._connection:
+            self._connection.release()
 
     def _publish(self, batch: list[Event]) -> None:
         try:
-            if self._producer is None:
-                self._producer = self._connect()
-            for event in batch:
-                self._send(self._producer, event)
+            producer = self._producer or self._connect()
+            for events in _together(batch):
+                self._send(producer, events)
         except Exception:
             self.close()
             raise
@@ -54,21 +61,51 @@ class Relay:
     def _connect(self) -> Producer:
         self._connection = current_app.connection_for_write()
         channel = self._connection.default_channel
+        self._declare(channel)
+        amqp = self._connection.transport.driver_type == "amqp"  # nobody else returns anything
+        self._producer = Producer(
+            channel, serializer="json", on_return=self._on_return if amqp else None
+        )
+        return self._producer
+
+    def _declare(self, channel: Any) -> None:
         for queue in current_app.conf.task_queues:
             queue(channel).declare()
-        return Producer(channel, serializer="json")
 
-    def _send(self, producer: Producer, event: Event) -> None:
-        message = current_app.amqp.as_task_v2(str(event.id), TASK, (to_json(envelope(event)),))
+    def _on_return(self, *returned: Any) -> None:
+        self._returned = True
+
+    def _send(self, producer: Producer, events: list[Event]) -> None:
+        """Publish, and be sure that the broker has put it where it is heard: a confirmed message
+        that no queue wants is dropped without a word, unless it is mandatory."""
+        self._returned = False
+        self._put(producer, events)
+        if self._returned:  # somebody has deleted a queue of ours
+            self._declare(producer.channel)
+            self._put(producer, events)
+
+    def _put(self, producer: Producer, events: list[Event]) -> None:
+        bodies = [to_json(envelope(event)) for event in events]
+        message = current_app.amqp.as_task_v2(str(events[0].id), TASK, (bodies,))
         producer.publish(
             message.body,
             exchange=queues.EVENTS,
-            routing_key=event.type,
+            routing_key=events[0].type,
             headers=message.headers,
             delivery_mode=2,
             retry=False,
+            mandatory=events[0].type in self._heard,
             **message.properties,
         )
+
+
+def _together(batch: list[Event]) -> Iterator[list[Event]]:
+    by_type: dict[str, list[Event]] = {}
+    for event in batch:
+        by_type.setdefault(event.type, []).append(event)
+    for events in by_type.values():
+        for first in range(0, len(events), TOGETHER):
+            yield events[first : first + TOGETHER]
 
 
 def _remember(reached: RelayPosition, event: Event) -> None:

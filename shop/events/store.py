@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.db import IntegrityError, connection
-from django.db.models import Max
+from django.db.models import Max, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from google.protobuf.message import Message
 
 from protos import events_pb2
+from shop.events import wakeup
 from shop.events.envelope import source_of, to_json, type_of
 from shop.events.models import CurrentTransaction, Event
 from shop.refusal import Conflict
@@ -31,16 +35,18 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"record({type_of(message)}) outside a transaction")
-    version = expected_version
-    if version is None:
-        version = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+    before: Any = _last_version(stream)
+    if expected_version is not None:
+        before = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+        if before != expected_version:
+            raise VersionConflict(f"{stream} is at version {before}, not {expected_version}")
     why = correlation.current()
     try:
         event = Event.objects.create(
             transaction_id=CurrentTransaction(),
             source=source_of(type_of(message)),
             stream=stream,
-            version=version + 1,
+            version=before + 1,
             type=type_of(message),
             data=to_json(message),
             correlation_id=why.id,
@@ -49,9 +55,17 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
             traceparent=traceparent(),
         )
     except IntegrityError:
-        raise VersionConflict(f"{stream} has gone on beyond version {version}") from None
-    del event.transaction_id  # the database knows it; Django asks for it when it is wanted
+        raise VersionConflict(f"somebody else has appended to {stream}") from None
+    # The database knows them; Django asks for them when they are wanted.
+    del event.transaction_id, event.version
+    wakeup.on_commit()
     return event
+
+
+def _last_version(stream: str) -> Combinable:
+    """As a part of the statement that appends."""
+    last = Event.objects.filter(stream=stream).order_by("-version").values("version")[:1]
+    return Coalesce(Subquery(last), 0)
 
 
 def envelope(event: Event) -> events_pb2.Event:
@@ -69,7 +83,12 @@ def envelope(event: Event) -> events_pb2.Event:
         causationid=event.causation_id,
         actor=event.actor,
         traceparent=event.traceparent,
-        position=events_pb2.Position(transaction=event.transaction_id, id=event.position),
+        position=position(event),
     )
     message.time.FromDatetime(event.recorded_at)
     return message
+
+
+def position(event: Event) -> events_pb2.Position:
+    """Where a stored event stands in its database's commit order."""
+    return events_pb2.Position(transaction=event.transaction_id, id=event.position)

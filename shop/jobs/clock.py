@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from django.apps import apps
+from django.db import DatabaseError
 
 from shop.jobs.models import Job
 from shop.jobs.tasks import nudge
@@ -49,6 +50,8 @@ class Clock:
             self._next[function] = monotonic() + seconds
             try:
                 function()
+            except (DatabaseError, OSError) as error:
+                log.warning("%s: %s: %s", function.__name__, type(error).__name__, error)
             except Exception:
                 log.exception("%s.%s failed", function.__module__, function.__name__)
         return False

@@ -19,10 +19,18 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 6.0
 
 
-def lead(name: str, step: Callable[[], bool], *, idle: float, stop: threading.Event) -> None:
+def lead(
+    name: str,
+    step: Callable[[], bool],
+    *,
+    idle: float,
+    stop: threading.Event,
+    wait: Callable[[float], object] | None = None,
+) -> None:
     """Call `step` again and again for as long as this process holds the lease `name`.
 
-    `step` says whether there may be more to do; else `idle` seconds pass before the next.
+    `step` says whether there may be more to do; else `idle` seconds pass before the next, or
+    fewer, where `wait`, which is given the seconds, returns before that.
     An error is logged and the loop goes on. Another process takes over within LEASE_SECONDS
     of this one's death. Returns once `stop` is set, after the step under way.
     """
@@ -43,7 +51,9 @@ def lead(name: str, step: Callable[[], bool], *, idle: float, stop: threading.Ev
         except Exception:
             log.exception("%s failed", name)
             stop.wait(1)
-        if not busy:
-            stop.wait(idle if renew_at else LEASE_SECONDS / 3)
+        if not busy and renew_at:
+            (wait or stop.wait)(idle)
+        elif not busy:
+            stop.wait(LEASE_SECONDS / 3)
     if renew_at:
         Lease.let_go(name, holder)

@@ -16,6 +16,7 @@ from apps.orders.models import Order
 from apps.users import sessions
 from apps.users.models import User
 from shop.api.models import Attempts
+from shop.events import unreadable
 from shop.events.models import RelayPosition, Subscription
 from shop.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
@@ -69,6 +70,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     Subscription.objects.create(handler="orders.give_back")
     RelayPosition.objects.create(name="relay")
     Attempts.objects.create(key="account alice", ends_at=timezone.now())
+    unreadable.park("orders", b"{", {}, "no JSON")
     Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
 
 

@@ -15,7 +15,7 @@ from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
 from shop.api.models import Attempts, IdempotencyKey
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
 from shop.jobs.models import Lease
 from shop.saga.models import Saga, SagaLog
 
@@ -95,6 +95,9 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
     Event: event,
     Delivery: delivery,
     Subscription: lambda n: Subscription.objects.create(handler=f"h{n}"),
+    Unreadable: lambda n: Unreadable.objects.create(
+        queue="orders", body="{", headers={}, error=f"e{n}"
+    ),
     RelayPosition: lambda n: RelayPosition.objects.create(name=f"r{n}"),
     Saga: saga,
     SagaLog: log,

@@ -32,9 +32,15 @@ class Shop:
     """The embedded shop as `make run` or `make split` starts it, with a folder and ports of its
     own."""
 
-    def __init__(self, folder: Path, placement: str = "one", channel: str = "grpc") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        placement: str = "one",
+        channel: str = "grpc",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, "VAR_DIR": str(folder), "PORT": str(self.port)}
         self._database = f"shop_test_{uuid4().hex[:8]}"
@@ -42,10 +48,10 @@ class Shop:
         if SERVER:
             self._env["DATABASE_URL"] = f"{SERVER.rpartition('/')[0]}/{self._database}"
         self.addresses: dict[str, str] = {}  # of each deployment's web process
-        self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel}
+        self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel, **(environment or {})}
         for deployment in settings.TOPOLOGY.placements[placement].values():
             for kind in ("HTTP", "GRPC"):
-                address = f"127.0.0.1:{_free_port()}"
+                address = f"127.0.0.1:{free_port()}"
                 if kind == "HTTP":
                     self.addresses[deployment.name] = address
                 self._env[f"{kind}_{deployment.name.upper()}"] = address
@@ -169,7 +175,7 @@ class Shop:
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,20 +7,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty
+from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import transaction
+from django.db import connection, transaction
 from kombu import Connection, Exchange, Queue, binding
 from kombu.exceptions import ChannelError
 
 from protos.order_pb2 import OrderCreated
-from shop.events import queues, relay
-from shop.events.models import RelayPosition
+from shop.events import delivery, queues, relay
+from shop.events.models import RelayPosition, Unreadable
 from shop.events.relay import Relay
 from shop.events.store import record
+from shop.events.wakeup import Listener
+from tests.machine import eventually
 
 
 @pytest.fixture
@@ -51,7 +55,8 @@ def waiting(broker: Connection, queue: str) -> list[str]:
     found = []
     channel = broker.default_channel
     while message := channel.basic_get(queue, no_ack=True):
-        found.append(message.headers["id"])
+        (events,), *_ = message.payload
+        found += [event["id"] for event in events]
     return found
 
 
@@ -147,7 +152,9 @@ def test_the_copy_of_a_message_says_which_queue_it_came_through(broker: Connecti
             queue = queues.ContextQueue(name, bindings=bound)(channel)
             queue.declare()
             queue.consume(name, lambda message: seen.append(message.headers["queue"]), no_ack=True)
-        broker.Producer(channel).publish({}, exchange="test", routing_key="fact")
+        broker.Producer(channel).publish(
+            {}, exchange="test", routing_key="fact", headers={"task": "shop.jobs.run"}
+        )
         while len(seen) < 2:
             broker.drain_events(timeout=5)
     assert sorted(seen) == ["one", "two"]
@@ -193,3 +200,64 @@ def test_processes_that_start_together_all_find_their_bindings(broker: Connectio
     for thread in threads:
         thread.join()
     assert len(broker.default_channel.get_table("together")) == 12
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> None:
+    """Celery logs such a message and forgets it, or dies of it."""
+    exchange, seen = Exchange("test", type="topic"), []
+    with broker.channel() as channel:
+        queue = queues.ContextQueue("one", bindings=[binding(exchange, routing_key="fact")])
+        bound = queue(channel)
+        bound.declare()
+        bound.consume("one", lambda message: seen.append(message.payload), no_ack=True)
+        send = partial(broker.Producer(channel).publish, exchange="test", routing_key="fact")
+        task = {"task": "shop.jobs.run"}
+        send("{broken", content_type="application/json", content_encoding="utf-8", headers=task)
+        send(b"\xff\x00", content_type="application/json", content_encoding="utf-8", headers=task)
+        send(["pickled"], serializer="pickle", headers=task)
+        send(["unknown"], headers={"task": "nobody.knows"})
+        send(["good"], headers=task)
+        while not seen:
+            broker.drain_events(timeout=5)
+    assert seen == [["good"]]
+    kept = dict(Unreadable.objects.values_list("error", "queue"))
+    assert set(kept.values()) == {"one"} and len(kept) == 4
+    for complaint in ("Expecting property name", "can't decode", "pickle", "'nobody.knows'"):
+        assert any(complaint in error for error in kept), kept
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "body", [["text"], [{"id": 7}], [{"id": "x", "type": "y", "time": "z"}], "text", [None]]
+)
+def test_a_task_that_brings_no_events_is_kept(body: Any) -> None:
+    delivery.deliver.apply((body,), headers={"queue": "orders"})
+    assert Unreadable.objects.get().error.startswith("no events: ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_wakes_the_relay() -> None:
+    """Else each event waits for the next poll."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite's broker is polled, too")
+    listener = Listener(threading.Event())
+    listener.wait(0.01)
+    waiting = threading.Thread(target=listener.wait, args=(30,))
+    waiting.start()
+    record_some(1)
+    waiting.join(10)
+    assert not waiting.is_alive()
+    listener.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_that_wait_together_travel_together(relaying: Relay, broker: Connection) -> None:
+    """A message for each costs the broker and the worker more than the event itself."""
+    ids = record_some(120)
+    eventually(lambda: relaying.step() or RelayPosition.objects.get().position > 0)
+    messages = []
+    while message := broker.default_channel.basic_get("orders", no_ack=True):
+        messages.append([event["id"] for event in message.payload[0][0]])
+    assert [len(message) for message in messages] == [50, 50, 20]
+    assert [event for message in messages for event in message] == ids

@@ -17,6 +17,7 @@ from shop.events.models import Event
 from shop.events.store import VersionConflict, envelope, record
 from shop.rpc.stubs import stub
 from shop.telemetry.correlation import Correlation, correlated
+from tests.threads import together
 
 CREATED = OrderCreated(order_id="o1", user_id=7, lines=[Line(sku="MUG", quantity=2)])
 
@@ -66,6 +67,36 @@ def test_the_loser_of_two_appends_gets_a_conflict() -> None:
     with pytest.raises(VersionConflict), transaction.atomic():
         record(CREATED, stream="a", expected_version=0)
     assert record(CREATED, stream="a", expected_version=1).version == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_sixteen_who_append_at_once_nobody_overwrites() -> None:
+    """An update that is lost: two appends to one version, or a hole where one was refused."""
+
+    def append(number: int) -> tuple[int, int]:
+        won = lost = 0
+        for turn in range(12):
+            stream = f"s{(number + turn) % 4}"
+            known = Event.objects.filter(stream=stream).count()
+            try:
+                with transaction.atomic():
+                    record(CREATED, stream=stream, expected_version=known)
+                won += 1
+            except VersionConflict:
+                lost += 1
+        return won, lost
+
+    outcomes = together(16, append)
+    won, lost = (sum(each) for each in zip(*outcomes, strict=True))
+    assert won + lost == 16 * 12
+    assert won and lost  # else they never met
+    ends = []
+    for number in range(4):
+        versions = Event.objects.filter(stream=f"s{number}").order_by("version")
+        dense = list(versions.values_list("version", flat=True))
+        assert dense == list(range(1, len(dense) + 1))
+        ends.append(len(dense))
+    assert sum(ends) == won
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from shop.events.relay import Relay
+from shop.events.wakeup import Listener
 from shop.jobs.clock import Clock
 from shop.jobs.leader import lead
 
@@ -23,7 +24,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        relay = Relay()
+        relay, listener = Relay(), Listener(stop)
         beside = [("clock", Clock().tick, TICK)]
         if settings.KAFKA_BOOTSTRAP_SERVERS:
             from shop.events.kafka import Kafka
@@ -36,7 +37,8 @@ class Command(BaseCommand):
         for thread in threads:
             thread.start()
         logging.getLogger(__name__).info("relaying")
-        lead("relay", relay.step, idle=POLL, stop=stop)
+        lead("relay", relay.step, idle=POLL, stop=stop, wait=listener.wait)
         for thread in threads:
             thread.join()
         relay.close()
+        listener.close()

@@ -1,0 +1,27 @@
+"""What bench/events.py has done by workers: a handler of the context that this file is named after,
+and a bare Celery task beside it. `celery -A bench.notifications worker`."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from protos.payment_pb2 import PaymentReceived
+from shop.celery import app, declare_queues
+from shop.events.handlers import on
+
+__all__ = ["app"]
+
+app.loader.import_default_modules()  # Django, and with it the shop's own handlers
+
+
+@on(PaymentReceived)
+def nothing(event: PaymentReceived) -> None:
+    """A handler that costs nothing: what is measured is the way to it."""
+
+
+@shared_task
+def empty() -> None:
+    """The same for Celery."""
+
+
+declare_queues()  # once more, with what this handler listens to

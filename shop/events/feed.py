@@ -1,0 +1,72 @@
+"""A context's events read back, in commit order, wherever it runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from protos import events_pb2
+from protos.events_pb2_grpc import EventFeedStub
+from shop.events.envelope import source_of
+from shop.events.handlers import Handler
+from shop.events.models import Subscription
+from shop.rpc.stubs import stub
+
+# A transaction and a position, of the source's database: they are compared as a pair.
+Position = tuple[int, int]
+
+START: Position = (0, 0)
+
+
+def read(
+    source: str, types: Iterable[str], after: Position, limit: int = 0
+) -> tuple[list[events_pb2.Event], Position]:
+    """What a context has recorded of these types after a position, so many events at the most
+    (0: as many as it gives at once), and the position up to which that is all.
+
+    Raises grpc.RpcError.
+    """
+    request = events_pb2.ReadRequest(
+        source=source,
+        types=sorted(types),
+        after=events_pb2.Position(transaction=after[0], id=after[1]),
+        limit=limit,
+    )
+    answer = stub(EventFeedStub, source).Read(request)
+    events = list(answer.events)
+    reached = (answer.reached.transaction, answer.reached.id)
+    return events, max([after, reached, *(at(event) for event in events[-1:])])
+
+
+def by_source(handlers: Iterable[Handler]) -> dict[str, list[Handler]]:
+    """The handlers of each context's events."""
+    found: dict[str, list[Handler]] = defaultdict(list)
+    for handler in handlers:
+        found[source_of(handler.type)].append(handler)
+    return found
+
+
+def reached() -> dict[str, Position]:
+    """How far each handler's feed has been compared with its deliveries."""
+    found: dict[str, Position] = defaultdict(lambda: START)
+    for subscription in Subscription.objects.all():
+        found[subscription.handler] = (subscription.transaction_id, subscription.position)
+    return found
+
+
+def remember(reader: str, position: Position) -> None:
+    """Note how far a reader has come."""
+    Subscription.objects.update_or_create(
+        handler=reader, defaults={"transaction_id": position[0], "position": position[1]}
+    )
+
+
+def at(event: events_pb2.Event) -> Position:
+    """Where an event stands in its feed."""
+    return event.position.transaction, event.position.id
+
+
+def time(event: events_pb2.Event) -> datetime:
+    """When it was recorded."""
+    return event.time.ToDatetime(UTC)

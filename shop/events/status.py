@@ -1,0 +1,153 @@
+"""How events get on in this deployment: what is not published, not compared, not delivered.
+
+Nothing here reads what is settled, and that is most of every table: all figures come from the
+end of an index or from rows that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import grpc
+from django.conf import settings
+from django.db.models import Count
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from protos import events_pb2
+from shop.events import feed, handlers
+from shop.events.models import Delivery, Event, RelayPosition
+from shop.events.rpc import MOST
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How many events are behind, counted up to MOST, and the oldest one's age in seconds."""
+
+    events: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The delivery that has waited longest."""
+
+    handler: str
+    event_id: str
+    stream: str
+    seconds: float
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """Those that are not done. Those that are nobody counts: there may be millions."""
+
+    waiting: int
+    overdue: int  # of those waiting: due by now, and nobody has taken them yet
+    parked: dict[str, int]  # by handler
+    oldest: Waiting | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """`subscriptions` are by handler; None where the context whose feed it is did not answer."""
+
+    deployment: str
+    relay: Lag
+    subscriptions: dict[str, Lag | None]
+    deliveries: Deliveries
+
+    def problems(self, lag: float) -> Iterator[str]:
+        """What somebody should look at: whatever is parked, silent, or behind by more seconds
+        than `lag`."""
+        for handler, count in self.deliveries.parked.items():
+            yield f"{handler}: {count} parked"
+        if self.relay.seconds > lag:
+            yield f"the relay is {self.relay.seconds:.0f} s behind"
+        for handler, behind in self.subscriptions.items():
+            if behind is None:
+                yield f"{handler}: its feed does not answer"
+            elif behind.seconds > lag:
+                yield f"{handler} is {behind.seconds:.0f} s behind its feed"
+        oldest = self.deliveries.oldest
+        if oldest and oldest.seconds > lag:
+            yield f"{oldest.handler}: event {oldest.event_id} waits for {oldest.seconds:.0f} s"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def status() -> Status:
+    """How this deployment's events get on. Asks the contexts that its handlers listen to."""
+    return Status(settings.DEPLOYMENT.name, relay(), subscriptions(), deliveries())
+
+
+def relay() -> Lag:
+    """What has been committed here and not been published."""
+    reached = RelayPosition.objects.filter(name="relay").first() or RelayPosition()
+    behind = Event.objects.beyond(reached.transaction_id, reached.position)
+    oldest = behind.first()
+    return Lag(behind[:MOST].count(), _age(oldest.recorded_at)) if oldest else Lag()
+
+
+def subscriptions() -> dict[str, Lag | None]:
+    """What each handler's feed has that has not been compared with its deliveries."""
+    return {
+        handler.name: lag
+        for source, listeners in feed.by_source(handlers.registered()).items()
+        for handler, lag in _behind(source, listeners)
+    }
+
+
+def deliveries() -> Deliveries:
+    """What waits and what is parked."""
+    waiting = Delivery.objects.filter(state=Delivery.State.WAITING)
+    parked = Delivery.objects.filter(state=Delivery.State.PARKED).order_by("handler")
+    oldest = waiting.order_by("received_at").first()
+    return Deliveries(
+        waiting=waiting.count(),
+        overdue=waiting.filter(due_at__lte=Now()).count(),
+        parked=dict(parked.values_list("handler").annotate(Count("pk"))),
+        oldest=_waiting(oldest) if oldest else None,
+    )
+
+
+def _waiting(delivery: Delivery) -> Waiting:
+    return Waiting(
+        handler=delivery.handler,
+        event_id=str(delivery.event_id),
+        stream=delivery.stream,
+        seconds=_age(delivery.received_at),
+        attempts=delivery.attempts,
+        error=delivery.error,
+    )
+
+
+def _behind(
+    source: str, listeners: list[handlers.Handler]
+) -> Iterator[tuple[handlers.Handler, Lag | None]]:
+    reached = feed.reached()
+    types = {handler.type for handler in listeners}
+    found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have come equally far
+    for handler in listeners:
+        after = reached[handler.name]
+        try:
+            if after not in found:
+                found[after], _ = feed.read(source, types, after)
+            yield handler, _lag([e for e in found[after] if e.type == handler.type])
+        except grpc.RpcError:
+            yield handler, None
+
+
+def _lag(events: list[events_pb2.Event]) -> Lag:
+    return Lag(len(events), _age(feed.time(events[0]))) if events else Lag()
+
+
+def _age(since: datetime) -> float:
+    return round((timezone.now() - since).total_seconds(), 1)

@@ -1,0 +1,176 @@
+"""How events get on: the figures are right, cheap, and say when somebody should look."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from protos.events_pb2 import Position
+from protos.order_pb2 import OrderCreated, OrderShipped
+from shop.events import feed, handlers, reconciler, rpc, status
+from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.events.store import record
+from tests.machine import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HANDLER = "orders.test"
+
+
+@pytest.fixture(autouse=True)
+def one_handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    only = handlers.Handler(HANDLER, "orders", "order.OrderCreated", print, ())
+    monkeypatch.setattr(handlers, "_handlers", {HANDLER: only})
+    yield
+
+
+def recorded(count: int, message: Any = OrderCreated) -> list[Event]:
+    with transaction.atomic():
+        return [record(message(order_id=f"o{n}"), stream=f"o{n}") for n in range(count)]
+
+
+def older(by: timedelta) -> None:
+    Event.objects.update(recorded_at=F("recorded_at") - by)
+    Delivery.objects.update(received_at=F("received_at") - by)
+
+
+def deliver(number: int, **fields: Any) -> Delivery:
+    return Delivery.objects.create(
+        event_id=UUID(int=number), handler=HANDLER, context="orders", stream="s", event={}, **fields
+    )
+
+
+def printed(*options: str) -> str:
+    out = StringIO()
+    call_command("events", "status", *options, stdout=out)
+    return out.getvalue()
+
+
+def test_the_relay_is_behind_by_what_it_has_not_published() -> None:
+    events = recorded(5)
+    older(timedelta(seconds=90))
+    RelayPosition.objects.create(
+        name="relay", transaction_id=events[1].transaction_id, position=events[1].position
+    )
+    assert status.relay().events == 3
+    assert 90 <= status.relay().seconds < 150
+    RelayPosition.objects.update(position=events[-1].position)
+    assert status.relay() == status.Lag(0, 0)
+
+
+def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
+    """A figure that counts what others hear, or what has been compared."""
+    events = recorded(3)
+    with transaction.atomic():
+        record(OrderShipped(order_id="o1"), stream="o1")
+    eventually(lambda: status.subscriptions()[HANDLER].events == 3)  # type: ignore[union-attr]
+    feed.remember(HANDLER, (events[1].transaction_id, events[1].position))
+    assert status.subscriptions()[HANDLER].events == 1  # type: ignore[union-attr]
+
+
+def test_a_feed_that_is_silent_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor that is content because it could not ask."""
+
+    def silent(*args: Any, **kwargs: Any) -> Any:
+        raise grpc.RpcError
+
+    monkeypatch.setattr(feed, "read", silent)
+    assert status.subscriptions() == {HANDLER: None}
+    assert "its feed does not answer" in printed()
+    with pytest.raises(CommandError, match=f"{HANDLER}: its feed does not answer"):
+        printed("--check")
+
+
+def test_what_waits_and_what_is_parked_is_told() -> None:
+    now = timezone.now()
+    deliver(1, state="waiting", due_at=now + timedelta(hours=1))
+    deliver(2, state="waiting", due_at=now, error="[/not] today", attempts=3)
+    deliver(3, state="parked")
+    deliver(4, state="done")
+    older(timedelta(seconds=10))
+    Delivery.objects.filter(event_id=UUID(int=2)).update(received_at=now - timedelta(hours=2))
+
+    found = json.loads(printed("--json"))["deliveries"]
+    assert (found["waiting"], found["overdue"], found["parked"]) == (2, 1, {HANDLER: 1})
+    assert found["oldest"]["event_id"] == str(UUID(int=2))
+    assert found["oldest"]["seconds"] >= 7200
+    assert "[/not] today" in re.sub(r"\s+", " ", printed())
+    with pytest.raises(CommandError) as problems:
+        printed("--check")
+    assert f"{HANDLER}: 1 parked" in str(problems.value)
+    assert f"{HANDLER}: event {UUID(int=2)} waits for 72" in str(problems.value)
+
+
+def test_what_is_behind_is_a_problem_only_beyond_the_limit() -> None:
+    recorded(1)
+    older(timedelta(seconds=90))
+    printed("--check", "--lag", "1000")
+    eventually(lambda: status.subscriptions()[HANDLER] != status.Lag())
+    with pytest.raises(CommandError) as problems:
+        printed("--check")
+    assert [line.partition(" 9")[0] for line in str(problems.value).splitlines()] == [
+        "the relay is",
+        f"{HANDLER} is",
+    ]
+
+
+def test_no_figure_reads_a_whole_table() -> None:
+    """A status that takes a minute once there are millions of events and deliveries."""
+    recorded(3)
+    deliver(1, state="parked")
+    with CaptureQueriesContext(connection) as captured:
+        status.status()
+    asked = [q["sql"] for q in captured if re.search("events_(event|delivery)", q["sql"])]
+    assert len(asked) >= 6
+    with connection.cursor() as cursor, transaction.atomic():
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in asked:
+            explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+            cursor.execute(f"{explain} {_as_literals(sql)}")
+            plan = str(cursor.fetchall())
+            assert not re.search(r"Seq Scan on events|SCAN events_\w+'", plan), (sql, plan)
+
+
+def _as_literals(sql: str) -> str:
+    """Django shows SQLite's parameters without quotes."""
+    return re.sub(r" = (waiting|parked)\b", r" = '\1'", sql)
+
+
+def test_a_feed_says_how_far_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a handler does not hear would be read again, each time, for ever."""
+    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
+    monkeypatch.setattr(reconciler, "BATCH", 5)
+    recorded(1)
+    *_, last = recorded(8, OrderShipped)
+    heard = ["order.OrderCreated"]
+    upto = (last.transaction_id, last.position)
+    eventually(lambda: feed.read("orders", heard, feed.START)[1] == upto)
+    reconciler.reconcile()
+    reconciler.reconcile()
+    assert Subscription.objects.get().position == last.position
+
+
+def test_an_older_feed_that_does_not_say_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A context that is deployed later than its listeners."""
+    recorded(2)
+    monkeypatch.setattr(rpc, "position", lambda event: Position())
+    heard = ["order.OrderCreated"]
+    eventually(lambda: len(feed.read("orders", heard, feed.START)[0]) == 2)
+    found, upto = feed.read("orders", heard, feed.START)
+    assert upto == feed.at(found[-1])
