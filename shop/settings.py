@@ -49,6 +49,9 @@ CHANNEL = env.str("CHANNEL", "grpc")  # how contexts of other deployments are ca
 if CHANNEL not in ("grpc", "rest"):
     raise ImproperlyConfigured(f"CHANNEL is {CHANNEL!r}; there is: grpc, rest")
 DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
+GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])  # where this web process serves gRPC
+# How long a web process that was told to end goes on serving, while its callers turn to others.
+DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
 DEBUG = False

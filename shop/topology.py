@@ -8,10 +8,12 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from graphlib import CycleError, TopologicalSorter
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+ADDRESS = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 class TopologyError(Exception):
@@ -31,13 +33,23 @@ class Context:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Contexts that run together, on one database."""
+    """Contexts that run together, on one database, in one or several web processes."""
 
     name: str
     contexts: tuple[str, ...]
-    http: str  # host:port of its public and its internal REST API
-    grpc: str  # host:port of its gRPC server
+    http: tuple[str, ...]  # host:port of its public and its internal REST API, one or several
+    grpc: tuple[str, ...]  # host:port of its gRPC servers
     queues: tuple[str, ...]  # of its workers: one for each context that has a contract
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The HTTP and the gRPC address of each web process. Raises TopologyError where one of
+        them would lack the other."""
+        if len(self.http) != len(self.grpc):
+            raise TopologyError(
+                f"deployment {self.name!r}: {len(self.http)} addresses in http and "
+                f"{len(self.grpc)} in grpc; each web process needs one of both"
+            )
+        return list(zip(self.http, self.grpc, strict=True))
 
 
 @dataclass(frozen=True)
@@ -136,10 +148,42 @@ def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) 
     return Deployment(
         name=name,
         contexts=tuple(entry["contexts"]),
-        http=os.environ.get(f"HTTP_{name.upper()}", entry["http"]),
-        grpc=os.environ.get(f"GRPC_{name.upper()}", entry["grpc"]),
+        http=_addresses(name, "http", entry["http"]),
+        grpc=_one_family(name, _addresses(name, "grpc", entry["grpc"])),
         queues=tuple(context for context in entry["contexts"] if contexts[context].package),
     )
+
+
+def _addresses(deployment: str, kind: str, entry: str | list[str]) -> tuple[str, ...]:
+    variable = f"{kind.upper()}_{deployment.upper()}"
+    where, given = f"deployment {deployment!r}: {kind}", entry
+    if variable in os.environ:
+        where, given = variable, os.environ[variable].split(",")
+    addresses = tuple(a.strip() for a in ([given] if isinstance(given, str) else given))
+    for address in addresses:
+        if not ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
+            raise TopologyError(f"{where}: {address!r} is no host:port")
+        if addresses.count(address) > 1:
+            raise TopologyError(f"{where}: {address!r} is there twice")
+    if not addresses:
+        raise TopologyError(f"{where}: no address")
+    return addresses
+
+
+def _one_family(deployment: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    # What gRPC's own resolver can take: one name, which may stand for several addresses, or
+    # addresses of one family.
+    try:
+        hosts = [a.rpartition(":")[0].strip("[]") for a in addresses]
+        one = len(hosts) == 1 or len({ip_address(host).version for host in hosts}) == 1
+    except ValueError:
+        one = False
+    if not one:
+        raise TopologyError(
+            f"deployment {deployment!r}: several addresses in grpc must be all IPv4 or all IPv6; "
+            f"one name may stand for several: {', '.join(addresses)}"
+        )
+    return addresses
 
 
 def _refuse_unknown(where: str, entry: dict[str, Any], known: set[str]) -> None:

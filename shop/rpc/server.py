@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 48  # calls that may wait for a thread; more are refused at once
+WATCHING = 64  # clients that watch our health, a call each that takes no thread
 GRACE_SECONDS = 10.0
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 
@@ -33,7 +35,7 @@ class Server:
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
             interceptors=[Entry()],
-            maximum_concurrent_rpcs=THREADS + WAITING,
+            maximum_concurrent_rpcs=THREADS + WAITING + WATCHING,
         )
         registry.serve_on(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -49,9 +51,16 @@ class Server:
         self._server.start()
         log.info("gRPC at %s", self.address)
 
-    def stop(self) -> None:
-        """Say that we are going, let what is under way finish, and end."""
+    def stop(self, drain: float = 0.0) -> None:
+        """Say that we are going, serve whoever has not heard it for `drain` seconds, let what is
+        under way finish, and end.
+
+        Clients that watch our health (`shop.rpc.stubs.grpc_channel`) send nothing more as soon
+        as they hear it. What reaches a server that has stopped is cancelled, and its client
+        cannot know whether it was done.
+        """
         self._health.enter_graceful_shutdown()
+        sleep(drain)
         self._server.stop(GRACE_SECONDS).wait()
 
 

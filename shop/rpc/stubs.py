@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
@@ -15,6 +16,13 @@ from shop.rpc.rest import RestChannel
 from shop.topology import Policy
 
 S = TypeVar("S")
+
+BALANCED = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},  # of gRFC A17: the server says when it is leaving
+    }
+)
 
 
 @cache
@@ -36,7 +44,7 @@ def _channel(context: str) -> grpc.Channel:
     policy = settings.TOPOLOGY.policies[context]
     if context in settings.DEPLOYMENT.contexts:
         return policed(LocalChannel(), policy)
-    remote = RestChannel(peer.http) if settings.CHANNEL == "rest" else grpc_channel(peer.grpc)
+    remote = RestChannel(*peer.http) if settings.CHANNEL == "rest" else grpc_channel(*peer.grpc)
     return policed(remote, policy, Identity())
 
 
@@ -55,15 +63,27 @@ def policed(
     return grpc.intercept_channel(channel, policies)
 
 
-def grpc_channel(address: str) -> grpc.Channel:
-    """gRPC's own channel to an address such as "127.0.0.1:50064"."""
+def grpc_channel(*addresses: str) -> grpc.Channel:
+    """gRPC's own channel to addresses such as "127.0.0.1:50064", or to all that a name stands for.
+
+    Calls go to each in turn that is connected and says that it is healthy. gRPC itself sends a
+    call to another where it knows that the first has not seen it (the "transparent retries" of
+    gRFC A6); no other retry is configured.
+    """
     # Made when first used, so after any fork. A peer that comes back is found within half a second.
     return grpc.insecure_channel(
-        address,
+        _target(addresses),
         options=[
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
-            ("grpc.enable_retries", 0),
+            ("grpc.dns_min_time_between_resolutions_ms", 1000),
+            ("grpc.service_config", BALANCED),
         ],
     )
+
+
+def _target(addresses: tuple[str, ...]) -> str:
+    if len(addresses) == 1:
+        return f"dns:///{addresses[0]}"
+    return ("ipv6:" if addresses[0].startswith("[") else "ipv4:") + ",".join(addresses)

@@ -32,6 +32,7 @@ from opentelemetry import trace
 from apps.gateway import proxy
 from apps.orders.api import WAIT_SECONDS
 from shop import topology, wsgi
+from shop.rpc import balance
 from tests.api.routes import patterns
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
 
@@ -61,7 +62,7 @@ def peer() -> Iterator[Upstream]:
 def gateway(peer: Upstream, settings: Any) -> Iterator[None]:
     """All of /api/orders is the peer's."""
     urls = ModuleType("urls")
-    forwarded = re_path(r"^api/orders(?:/|\Z)", proxy.forward, {"peer": peer.address})
+    forwarded = re_path(r"^api/orders(?:/|\Z)", proxy.forward, {"peer": (peer.address,)})
     urls.urlpatterns = [forwarded]  # type: ignore[attr-defined]
     settings.ROOT_URLCONF = urls
     request_started.disconnect(close_old_connections)  # as Django's test client does
@@ -423,7 +424,7 @@ def test_the_trace_goes_on_in_the_upstream(peer: Upstream) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.TOPOLOGY = replace(settings.TOPOLOGY, timeout=0.05)
     monkeypatch.setattr(proxy, "MORE_SECONDS", 0.0)
-    monkeypatch.setattr(proxy, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(balance, "CONNECT_SECONDS", 0.05)
 
 
 def assert_try_again(answer: Answer, status: int, code: str) -> None:
@@ -446,7 +447,7 @@ def test_a_peer_that_takes_no_connection_is_a_503(rf: RequestFactory) -> None:
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((host, port))
-        answer = proxy.forward(rf.get("/api/orders"), peer=f"{host}:{port}")
+        answer = proxy.forward(rf.get("/api/orders"), peer=(f"{host}:{port}",))
         for one in waiting:
             one.close()
 
@@ -454,7 +455,7 @@ def test_a_peer_that_takes_no_connection_is_a_503(rf: RequestFactory) -> None:
 
 
 def test_a_name_that_is_unknown_is_a_503(rf: RequestFactory) -> None:
-    assert proxy.forward(rf.get("/api/orders"), peer="no.such.invalid:1").status_code == 503
+    assert proxy.forward(rf.get("/api/orders"), peer=("no.such.invalid:1",)).status_code == 503
 
 
 @pytest.mark.usefixtures("impatient")
@@ -540,7 +541,8 @@ def routes(placement: str, deployment: str) -> list[Any]:
 
 
 def peer_of(urls: list[Any], asked: str) -> str:
-    return str(URLResolver(RegexPattern(r"^/"), urls).resolve(asked).kwargs["peer"])
+    [address] = URLResolver(RegexPattern(r"^/"), urls).resolve(asked).kwargs["peer"]
+    return str(address)
 
 
 def test_where_all_is_in_one_process_nothing_is_forwarded() -> None:
@@ -553,7 +555,7 @@ def test_where_all_is_in_one_process_nothing_is_forwarded() -> None:
 def test_every_path_of_a_context_has_a_route_in_the_topology(context: str) -> None:
     """A new path without one would be 404 as soon as its context runs elsewhere."""
     urls = routes("split", "gateway")
-    where = settings.TOPOLOGY.where("split", context).http
+    [where] = settings.TOPOLOGY.where("split", context).http
     for found, _ in patterns(import_module(f"apps.{context}.urls").urlpatterns):
         assert peer_of(urls, f"/{found}") == where, found
 
