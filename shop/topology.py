@@ -159,7 +159,7 @@ def _addresses(deployment: str, kind: str, entry: str | list[str]) -> tuple[str,
     where, given = f"deployment {deployment!r}: {kind}", entry
     if variable in os.environ:
         where, given = variable, os.environ[variable].split(",")
-    addresses = tuple(a.strip() for a in ([given] if isinstance(given, str) else given))
+    addresses = tuple(str(a).strip() for a in (given if isinstance(given, list) else [given]))
     for address in addresses:
         if not ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
             raise TopologyError(f"{where}: {address!r} is no host:port")

@@ -62,7 +62,7 @@ class Shop:
             stdout=self._log,
             stderr=self._log,
         )
-        self.eventually(self.ready, within=60)
+        self.eventually(self.ready, within=120)
 
     def stop(self) -> int:
         """Ask it to end, and say with which code it did."""

@@ -528,6 +528,26 @@ def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(peer: Upstream)
     assert [ask().status for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "times"),
+    [("GET", {}, 2), ("POST", {"HTTP_IDEMPOTENCY_KEY": "k"}, 2), ("POST", {}, 1), ("PUT", {}, 1)],
+)
+def test_only_what_may_come_twice_is_sent_again(
+    peer: Upstream, method: str, key: dict[str, str], times: int
+) -> None:
+    peer.answer, peer.breaks_off = b"", True
+
+    assert_try_again(ask(method, **key), 503, "unavailable")
+    assert len(peer.asked) == times
+
+
+def test_another_address_answers_where_one_is_down(peer: Upstream, rf: RequestFactory) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
+    for _ in range(10):
+        assert proxy.forward(rf.post("/api/orders"), (nowhere, peer.address)).status_code == 200
+
+
 def test_the_gateway_waits_longer_than_an_order_may_take() -> None:
     assert settings.TOPOLOGY.timeout + proxy.MORE_SECONDS > WAIT_SECONDS
 
