@@ -44,9 +44,9 @@ class Shop:
         self.addresses: dict[str, list[str]] = {}  # of each deployment's web processes
         self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel}
         for name in settings.TOPOLOGY.placements[placement]:
-            self.addresses[name] = _free_addresses(replicas)
+            self.addresses[name] = free_addresses(replicas)
             self._env[f"HTTP_{name.upper()}"] = ",".join(self.addresses[name])
-            self._env[f"GRPC_{name.upper()}"] = ",".join(_free_addresses(replicas))
+            self._env[f"GRPC_{name.upper()}"] = ",".join(free_addresses(replicas))
         entry = settings.TOPOLOGY.where(placement, "gateway").name
         self.url = f"http://{self.addresses[entry][0]}"
 
@@ -179,7 +179,7 @@ class Shop:
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
 
 
-def _free_addresses(count: int) -> list[str]:
+def free_addresses(count: int) -> list[str]:
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))

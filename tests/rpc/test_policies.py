@@ -73,6 +73,11 @@ def test_waits_differ_so_that_callers_do_not_come_in_step(no_waiting: list[float
     assert len(set(no_waiting)) == 20
 
 
+def test_what_a_stopping_server_cancelled_is_asked_again() -> None:
+    peer = Peer(CallError(grpc.StatusCode.CANCELLED, "CANCELLED"), FINE)
+    assert ask(Retry(2, 0.2), peer).result() == "fine"
+
+
 @pytest.mark.parametrize("outcome", [LATE, CallError(grpc.StatusCode.INTERNAL, "a bug")])
 def test_what_may_have_been_answered_is_not_asked_again(outcome: Any) -> None:
     peer = Peer(outcome)
