@@ -9,11 +9,11 @@ from time import sleep
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shop.refusal import Refusal, to_grpc
-from shop.rpc import identity
+from shop.rpc import health, identity
 from shop.rpc.entry import entered
 from shop.rpc.registry import registry, run
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 48  # calls that may wait for a thread; more are refused at once
-WATCHING = 64  # clients that watch our health, a call each that takes no thread
+WATCHING = 256  # clients that watch our health, a call each that takes no thread
 GRACE_SECONDS = 10.0
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 
@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._health = health.HealthServicer()
+        self._health = health.Health(registry.services)
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
             interceptors=[Entry()],
@@ -39,10 +39,8 @@ class Server:
         )
         registry.serve_on(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*registry.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*registry.services, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        for name in ("", *registry.services):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def start(self) -> None:
         """Listen. Raises RuntimeError where the address is taken."""
@@ -59,7 +57,7 @@ class Server:
         as they hear it. What reaches a server that has stopped is cancelled, and its client
         cannot know whether it was done.
         """
-        self._health.enter_graceful_shutdown()
+        self._health.leave()
         sleep(drain)
         self._server.stop(GRACE_SECONDS).wait()
 

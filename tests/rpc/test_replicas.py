@@ -21,6 +21,7 @@ from shop.rpc.policy import Identity
 from shop.rpc.registry import registry
 from shop.rpc.server import THREADS, Server
 from tests.rpc.test_channels import POLICY
+from tests.threads import together
 
 
 class Users(UserServiceServicer):
@@ -139,3 +140,21 @@ def test_watchers_take_no_thread(two: list[Server]) -> None:
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         with calling(two[0]) as call:
             assert call() == "first"
+
+
+def test_watchers_that_come_and_go_do_not_stop_a_server(two: list[Server]) -> None:
+    """grpcio's health service, left to itself, waits with its lock held for what only the thread
+    can do that waits for the lock: every rolling restart could freeze whoever was left."""
+    request = health_pb2.HealthCheckRequest()
+
+    def come_and_go(number: int) -> None:
+        options = [("number", number)]
+        for _ in range(40):
+            with grpc.insecure_channel(two[0].address, options) as channel:
+                watch = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=20)
+                assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+                watch.cancel()
+
+    together(8, come_and_go)
+    with calling(two[0]) as call:
+        assert call() == "first"
