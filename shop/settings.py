@@ -12,7 +12,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import development, jwk, topology
+from shop import development, jwk, tls, topology
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -52,6 +52,7 @@ DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
 GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])  # where this web process serves gRPC
 # How long a web process that was told to end goes on serving, while its callers turn to others.
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
+TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
 DEBUG = False

@@ -23,10 +23,10 @@ from pathlib import Path
 from time import monotonic
 from types import FrameType
 
-from shop import topology
+from shop import tls, topology
+from shop.topology import ENTRY
 
 HOST = "127.0.0.1"
-ENTRY = "gateway"
 STOP_SECONDS = 15.0
 HERE = Path(__file__).resolve().parent.parent
 
@@ -75,11 +75,14 @@ def children(deployment: topology.Deployment) -> Iterator[Child]:
     """The processes of a deployment: a web process for each of its addresses and, where a context
     has a contract, worker and relay."""
     python, environment = sys.executable, _environment(deployment)
-    pairs = deployment.pairs()
+    pairs, certificates = deployment.pairs(), _certificates(deployment)
     for number, (http, grpc) in enumerate(pairs, 1):
         host, _, port = http.rpartition(":")
         web = [python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"]
         web += ["--host", host.strip("[]"), "--port", port, "--blocking-threads", "8"]
+        if certificates:
+            web += ["--ssl-certificate", certificates.cert, "--ssl-keyfile", certificates.key]
+            web += ["--ssl-ca", certificates.ca, "--ssl-client-verify"]
         name = f"web {number}" if len(pairs) > 1 else "web"
         yield Child(name, [*web, "shop.serving:application"], environment | {"GRPC_LISTEN": grpc})
     if deployment.queues:
@@ -146,18 +149,26 @@ def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event
     entry = next((d for d in deployments if ENTRY in d.contexts), deployments[0])
 
     def wait_and_print(stopping: threading.Event) -> None:
-        waiting = {f"http://{http}/health/ready" for d in deployments for http in d.http}
+        waiting = {(http, _certificates(d)) for d in deployments for http in d.http}
         while waiting and not stopping.wait(0.1):
-            waiting = {url for url in waiting if not _answers(url)}
+            waiting = {one for one in waiting if not _answers(*one)}
         if not stopping.is_set():
             print(WELCOME.format(url=f"http://{entry.http[0]}", grpc=entry.grpc[0]), flush=True)
 
     return wait_and_print
 
 
-def _answers(url: str) -> bool:
+def _certificates(deployment: topology.Deployment) -> tls.Certificates | None:
+    return tls.certificates(os.environ) if deployment.inside else None
+
+
+def _answers(address: str, certificates: tls.Certificates | None) -> bool:
+    context = certificates.context() if certificates else None
+    if context:
+        context.check_hostname = False  # certificates name deployments, not addresses
+    url = f"{'https' if context else 'http'}://{address}/health/ready"
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=2, context=context):
             return True
     except (urllib.error.URLError, OSError):
         return False
@@ -192,7 +203,8 @@ def main() -> None:
         _take_port("PORT", "HTTP")
         _take_port("GRPC_PORT", "GRPC")
         deployments = _deployments()
-    except topology.TopologyError as error:
+        tls.certificates(os.environ)
+    except (topology.TopologyError, tls.TlsError) as error:
         sys.exit(f"shop: {error}")
     for deployment in deployments:
         for address in (*deployment.http, *deployment.grpc):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+ENTRY = "gateway"  # the context that the outside reaches
 ADDRESS = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
@@ -40,6 +41,12 @@ class Deployment:
     http: tuple[str, ...]  # host:port of its public and its internal REST API, one or several
     grpc: tuple[str, ...]  # host:port of its gRPC servers
     queues: tuple[str, ...]  # of its workers: one for each context that has a contract
+
+    @property
+    def inside(self) -> bool:
+        """Whether only other deployments reach its HTTP, and it speaks TLS where they do. In front
+        of the gateway is whatever ends the TLS of the outside."""
+        return ENTRY not in self.contexts
 
     def pairs(self) -> list[tuple[str, str]]:
         """The HTTP and the gRPC address of each web process. Raises TopologyError where one of

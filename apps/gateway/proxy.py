@@ -27,7 +27,7 @@ from urllib3.util import SKIP_HEADER
 
 from shop.api.errors import RETRY_AFTER, problem, problem_answer
 from shop.api.parsers import TooLarge
-from shop.rpc.balance import Peer
+from shop.rpc.balance import Peer, certified
 from shop.telemetry import correlation, tracing
 from shop.topology import Deployment, Topology
 
@@ -99,18 +99,22 @@ def forwarded(topology: Topology, placement: str, deployment: Deployment) -> lis
         for route in context.routes
     }
     return [
-        re_path(rf"^{re.escape(route[1:])}(?:/|\Z)", forward, {"peer": peers[route].http})
+        re_path(
+            rf"^{re.escape(route[1:])}(?:/|\Z)",
+            forward,
+            {"peer": peers[route].http, "name": certified(peers[route])},
+        )
         for route in sorted(peers, key=len, reverse=True)
         if peers[route] != deployment
     ]
 
 
 @csrf_exempt
-def forward(request: HttpRequest, peer: tuple[str, ...]) -> HttpResponse:
+def forward(request: HttpRequest, peer: tuple[str, ...], name: str = "") -> HttpResponse:
     """Ask a peer (host:port of each of its processes) what we were asked, and answer what it
-    answers."""
+    answers. With TLS, its certificate names it so."""
     try:
-        return _ask(peer, request, _target(request), _body(request))
+        return _ask(_peer(peer, name), request, _target(request), _body(request))
     except APIException as error:
         body = problem(error.status_code, str(error.get_codes()), str(error.detail))
         return problem_answer(body)
@@ -119,10 +123,10 @@ def forward(request: HttpRequest, peer: tuple[str, ...]) -> HttpResponse:
         return problem_answer(_unanswered(error), {"Retry-After": RETRY_AFTER})
 
 
-def _ask(peer: tuple[str, ...], request: HttpRequest, target: str, body: bytes) -> HttpResponse:
+def _ask(peer: Peer, request: HttpRequest, target: str, body: bytes) -> HttpResponse:
     patience = settings.TOPOLOGY.timeout + MORE_SECONDS
     method = request.method or ""
-    with _peer(peer).ask(
+    with peer.ask(
         method,
         target,
         repeatable=method in SAFE or "Idempotency-Key" in request.headers,
@@ -141,8 +145,8 @@ def _ask(peer: tuple[str, ...], request: HttpRequest, target: str, body: bytes) 
 
 
 @cache
-def _peer(addresses: tuple[str, ...]) -> Peer:
-    return Peer(addresses, CONNECTIONS)
+def _peer(addresses: tuple[str, ...], name: str) -> Peer:
+    return Peer(addresses, CONNECTIONS, name)
 
 
 def _read(answer: BaseHTTPResponse, until: float) -> bytes:

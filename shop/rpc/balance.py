@@ -13,11 +13,19 @@ from random import random
 from time import monotonic
 from typing import Any
 
+from django.conf import settings
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
+from shop.topology import Deployment
+
 CONNECT_SECONDS = 1.0
 ASIDE_SECONDS = 1.0
+
+
+def certified(peer: Deployment) -> str:
+    """What the certificate of a deployment's HTTP must name: "" where it speaks plain text."""
+    return peer.name if settings.TLS and peer.inside else ""
 
 
 @dataclass(eq=False)
@@ -44,10 +52,19 @@ class Peer:
     it already.
     """
 
-    def __init__(self, addresses: tuple[str, ...], connections: int) -> None:
-        """`connections`: to one address, at most; more requests wait for one to be free."""
+    def __init__(self, addresses: tuple[str, ...], connections: int, name: str = "") -> None:
+        """`connections`: to one address, at most; more requests wait for one to be free.
+        `name`: the deployment that the certificate must name; without, there is no TLS."""
+        scheme, options = "http", {}
+        if name and settings.TLS:
+            names = {"server_hostname": name, "assert_hostname": name}
+            scheme, options = "https", {"ssl_context": settings.TLS.context(), **names}
         self._addresses = [
-            Address(connection_from_url(f"http://{address}", maxsize=connections, block=True))
+            Address(
+                connection_from_url(
+                    f"{scheme}://{address}", maxsize=connections, block=True, **options
+                )
+            )
             for address in addresses
         ]
         self._lock = threading.Lock()

@@ -24,8 +24,8 @@ LARGEST = 4 * 1024 * 1024  # bytes of a message, as in gRPC
 class RestChannel(UnaryChannel):
     """A channel to one deployment, at addresses such as "127.0.0.1:8004"."""
 
-    def __init__(self, *addresses: str) -> None:
-        self._peer = Peer(addresses, CONNECTIONS)
+    def __init__(self, *addresses: str, name: str = "") -> None:
+        self._peer = Peer(addresses, CONNECTIONS, name)
 
     def unary_unary(
         self,

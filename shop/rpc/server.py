@@ -9,6 +9,7 @@ from time import sleep
 from typing import Any
 
 import grpc
+from django.conf import settings
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -45,9 +46,18 @@ class Server:
     def start(self) -> None:
         """Listen. Raises RuntimeError where the address is taken."""
         host = self.address.rpartition(":")[0]
-        self.address = f"{host}:{self._server.add_insecure_port(self.address)}"
+        self.address = f"{host}:{self._add_port()}"
         self._server.start()
         log.info("gRPC at %s", self.address)
+
+    def _add_port(self) -> int:
+        if settings.TLS is None:
+            return self._server.add_insecure_port(self.address)
+        cert, key, ca = settings.TLS.pem()
+        return self._server.add_secure_port(
+            self.address,
+            grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True),
+        )
 
     def stop(self, drain: float = 0.0) -> None:
         """Say that we are going, serve whoever has not heard it for `drain` seconds, let what is
