@@ -4,7 +4,6 @@
 (`manage.py grpc`).
 """
 
-import os
 import signal
 import threading
 from typing import Any
@@ -40,7 +39,8 @@ def _leave_in_good_order() -> None:
     signal.sigwait({signal.SIGTERM})
     leaving.set()
     _server.stop(settings.DRAIN_SECONDS)
-    os.kill(os.getpid(), signal.SIGINT)
+    # To the main thread, which sleeps: what another one is given would not wake it.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 _server = Server(settings.GRPC_LISTEN)
