@@ -10,9 +10,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import development, jwk, topology
+from shop import development, jwk, tls, topology
 from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
-from shop.environment import SHOP_ENV as SHOP_ENV  # a setting, too
 
 TESTING = "pytest" in sys.modules
 
@@ -26,6 +25,10 @@ if CHANNEL not in ("grpc", "rest"):
 if TOPOLOGY.faults and not DEVELOPMENT:
     raise ImproperlyConfigured("topology.toml: [faults] are for development only")
 DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
+GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])  # where this web process serves gRPC
+# How long a web process that was told to end goes on serving, while its callers turn to others.
+DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
+TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
 DEBUG = False

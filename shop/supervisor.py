@@ -23,10 +23,11 @@ from pathlib import Path
 from time import monotonic
 from types import FrameType
 
-from shop import topology
+from shop import tls, topology
+from shop.policies import TopologyError
+from shop.topology import ENTRY
 
 HOST = "127.0.0.1"
-ENTRY = "gateway"
 STOP_SECONDS = 15.0
 HERE = Path(__file__).resolve().parent.parent
 
@@ -71,20 +72,28 @@ class Child:
         return 0.0 if self.quick_deaths < 3 else min(2.0 ** (self.quick_deaths - 3), 30.0)
 
 
-def commands(deployment: topology.Deployment) -> dict[str, list[str]]:
-    """The processes of a deployment: web and, where a context has a contract, worker and relay."""
-    python = sys.executable
-    host, _, port = deployment.http.rpartition(":")
-    web = [python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"]
-    web += ["--host", host, "--port", port, "--blocking-threads", "8", "shop.serving:application"]
-    if not deployment.queues:
-        return {"web": web}
-    # In a container everything is root; Celery need not say so at every start.
-    worker = [python, "-W", "ignore:You're running the worker", "-m", "celery", "-A", "shop"]
-    worker += ["--quiet", "worker", "--loglevel", "warning", "-Q", ",".join(deployment.queues)]
-    worker += ["-P", "threads", "-c", "4"]
-    worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    return {"web": web, "worker": worker, "relay": [python, "manage.py", "relay"]}
+def children(deployment: topology.Deployment) -> Iterator[Child]:
+    """The processes of a deployment: a web process for each of its addresses and, where a context
+    has a contract, worker and relay."""
+    python, environment = sys.executable, _environment(deployment)
+    pairs, certificates = deployment.pairs(), _certificates(deployment)
+    for number, (http, grpc) in enumerate(pairs, 1):
+        host, _, port = http.rpartition(":")
+        web = [python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"]
+        web += ["--host", host.strip("[]"), "--port", port, "--blocking-threads", "8"]
+        if certificates:
+            web += ["--ssl-certificate", certificates.cert, "--ssl-keyfile", certificates.key]
+            web += ["--ssl-ca", certificates.ca, "--ssl-client-verify"]
+        name = f"web {number}" if len(pairs) > 1 else "web"
+        yield Child(name, [*web, "shop.serving:application"], environment | {"GRPC_LISTEN": grpc})
+    if deployment.queues:
+        # In a container everything is root; Celery need not say so at every start.
+        worker = [python, "-W", "ignore:You're running the worker", "-m", "celery", "-A", "shop"]
+        worker += ["--quiet", "worker", "--loglevel", "warning", "-Q", ",".join(deployment.queues)]
+        worker += ["-P", "threads", "-c", "4"]
+        worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        yield Child("worker", worker, environment)
+        yield Child("relay", [python, "manage.py", "relay"], environment)
 
 
 class Supervisor:
@@ -141,18 +150,26 @@ def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event
     entry = next((d for d in deployments if ENTRY in d.contexts), deployments[0])
 
     def wait_and_print(stopping: threading.Event) -> None:
-        waiting = {f"http://{deployment.http}/health/ready" for deployment in deployments}
+        waiting = {(http, _certificates(d)) for d in deployments for http in d.http}
         while waiting and not stopping.wait(0.1):
-            waiting = {url for url in waiting if not _answers(url)}
+            waiting = {one for one in waiting if not _answers(*one)}
         if not stopping.is_set():
-            print(WELCOME.format(url=f"http://{entry.http}", grpc=entry.grpc), flush=True)
+            print(WELCOME.format(url=f"http://{entry.http[0]}", grpc=entry.grpc[0]), flush=True)
 
     return wait_and_print
 
 
-def _answers(url: str) -> bool:
+def _certificates(deployment: topology.Deployment) -> tls.Certificates | None:
+    return tls.certificates(os.environ) if deployment.inside else None
+
+
+def _answers(address: str, certificates: tls.Certificates | None) -> bool:
+    context = certificates.context() if certificates else None
+    if context:
+        context.check_hostname = False  # certificates name deployments, not addresses
+    url = f"{'https' if context else 'http'}://{address}/health/ready"
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=2, context=context):
             return True
     except (urllib.error.URLError, OSError):
         return False
@@ -183,16 +200,20 @@ Ctrl-C stops it.
 
 
 def main() -> None:
-    _take_port("PORT", "HTTP")
-    _take_port("GRPC_PORT", "GRPC")
-    deployments = _deployments()
+    try:
+        _take_port("PORT", "HTTP")
+        _take_port("GRPC_PORT", "GRPC")
+        deployments = _deployments()
+        tls.certificates(os.environ)
+    except (TopologyError, tls.TlsError) as error:
+        sys.exit(f"shop: {error}")
     for deployment in deployments:
-        for address in (deployment.http, deployment.grpc):
+        for address in (*deployment.http, *deployment.grpc):
             _refuse_taken(address)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if not all(pool.map(_prepare, deployments)):
             sys.exit("shop: could not prepare the database")
-    supervisor = Supervisor([child for d in deployments for child in _children(d, deployments)])
+    supervisor = Supervisor(_children(deployments))
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGINT, supervisor.stop)
     supervisor.run(welcome(deployments))
@@ -208,14 +229,14 @@ def _placement() -> str:
 
 def _deployments() -> list[topology.Deployment]:
     """Those of the placement, or the one that SHOP_DEPLOYMENT names."""
-    try:
-        found = _topology()
-        if "SHOP_DEPLOYMENT" in os.environ:
-            return [found.deployment(_placement(), os.environ["SHOP_DEPLOYMENT"])]
-        found.where(_placement(), ENTRY)
-        return list(found.placements[_placement()].values())
-    except topology.TopologyError as error:
-        sys.exit(f"shop: {error}")
+    found = _topology()
+    found.where(_placement(), ENTRY)
+    deployments = list(found.placements[_placement()].values())
+    if "SHOP_DEPLOYMENT" in os.environ:
+        deployments = [found.deployment(_placement(), os.environ["SHOP_DEPLOYMENT"])]
+    for deployment in deployments:
+        deployment.pairs()
+    return deployments
 
 
 def _take_port(name: str, kind: str) -> None:
@@ -231,10 +252,10 @@ def _take_port(name: str, kind: str) -> None:
 
 def _refuse_taken(address: str) -> None:
     host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind((host.strip("[]"), int(port)))
         except OSError:
             sys.exit(f"shop: port {port} is in use; choose others: PORT=8080 GRPC_PORT=50052 …")
 
@@ -256,10 +277,14 @@ def _prepare(deployment: topology.Deployment) -> bool:
     )
 
 
-def _children(deployment: topology.Deployment, among: list[topology.Deployment]) -> Iterator[Child]:
-    prefix = f"{deployment.name} " if len(among) > 1 else ""
-    for name, command in commands(deployment).items():
-        yield Child(f"{prefix}{name}", command, _environment(deployment))
+def _children(deployments: list[topology.Deployment]) -> list[Child]:
+    found = []
+    for deployment in deployments:
+        for child in children(deployment):
+            if len(deployments) > 1:
+                child.name = f"{deployment.name} {child.name}"
+            found.append(child)
+    return found
 
 
 def _die_with_parent() -> None:

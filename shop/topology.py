@@ -1,4 +1,4 @@
-"""Contexts, placements and call policies, read from topology.toml and checked."""
+"""Contexts and placements, read from topology.toml and checked; policies.py reads the rest."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shop.policies import (
+    Cached,
+    Fault,
+    Policy,
+    TopologyError,
+    cached,
+    fault,
+    policy,
+    refuse_unknown,
+)
+
 T = TypeVar("T")
-Limit = tuple[type, float, float]
-
-POLICY_LIMITS: dict[str, Limit] = {
-    "timeout": (float, 0.001, 600),
-    "retries": (int, 0, 10),
-    "retry_budget": (float, 0, 1),
-    "concurrency": (int, 1, 10_000),
-    "breaker_failures": (int, 1, 10_000),
-    "breaker_seconds": (float, 0, 600),
-}
-FAULT_LIMITS: dict[str, Limit] = {
-    "delay": (float, 0, 600),
-    "delay_percent": (float, 0, 100),
-    "abort_percent": (float, 0, 100),
-}
-ABORTS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL")
-
-LONGEST_CACHED = 86_400  # seconds
-
-
-class TopologyError(Exception):
-    """topology.toml asks for something that cannot work. The text names the entry."""
+ENTRY = "gateway"  # the context that the outside reaches
+ADDRESS = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -49,46 +41,29 @@ class Context:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Contexts that run together, on one database."""
+    """Contexts that run together, on one database, in one or several web processes."""
 
     name: str
     contexts: tuple[str, ...]
-    http: str  # host:port of its public and its internal REST API
-    grpc: str  # host:port of its gRPC server
+    http: tuple[str, ...]  # host:port of its public and its internal REST API, one or several
+    grpc: tuple[str, ...]  # host:port of its gRPC servers
     queues: tuple[str, ...]  # of its workers: one for each context that has a contract
 
+    @property
+    def inside(self) -> bool:
+        """Whether only other deployments reach its HTTP, and it speaks TLS where they do. In front
+        of the gateway is whatever ends the TLS of the outside."""
+        return ENTRY not in self.contexts
 
-@dataclass(frozen=True)
-class Policy:
-    """How calls to a context are made; topology.toml says what each means."""
-
-    timeout: float
-    retries: int
-    retry_budget: float
-    concurrency: int
-    breaker_failures: int
-    breaker_seconds: float
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong on purpose with calls to a context; topology.toml says what each means."""
-
-    delay: float = 0.0
-    delay_percent: float = 0.0
-    abort: str = "UNAVAILABLE"
-    abort_percent: float = 0.0
-
-
-@dataclass(frozen=True)
-class Cached:
-    """A method whose answers are kept by the deployments that call it from outside."""
-
-    method: str  # such as "user.UserService/GetUser"
-    owner: str  # the context whose method it is
-    seconds: float
-    key: str  # a field of the request and of each event: whom it is about
-    ended_by: tuple[str, ...]  # types of events, such as "user.UserUpdated"
+    def pairs(self) -> list[tuple[str, str]]:
+        """The HTTP and the gRPC address of each web process. Raises TopologyError where one of
+        them would lack the other."""
+        if len(self.http) != len(self.grpc):
+            raise TopologyError(
+                f"deployment {self.name!r}: {len(self.http)} addresses in http and "
+                f"{len(self.grpc)} in grpc; each web process needs one of both"
+            )
+        return list(zip(self.http, self.grpc, strict=True))
 
 
 @dataclass(frozen=True)
@@ -145,13 +120,17 @@ def load(path: Path) -> Topology:
         placement: {name: _deployment(name, entry, contexts) for name, entry in deployments.items()}
         for placement, deployments in raw["placements"].items()
     }
-    policies = {name: _policy(raw["calls"], name) for name in contexts}
-    faults = {name: _fault(name, entry, contexts) for name, entry in raw.get("faults", {}).items()}
-    cached = tuple(
-        _cached(method, entry, contexts.values()) for method, entry in raw.get("cached", {}).items()
+    owners = {context.package: name for name, context in contexts.items() if context.package}
+    topology = Topology(
+        contexts=contexts,
+        placements=placements,
+        policies={name: policy(raw["calls"], name) for name in contexts},
+        timeout=float(raw["calls"]["timeout"]),
+        faults={
+            name: fault(name, entry, contexts) for name, entry in raw.get("faults", {}).items()
+        },
+        cached=tuple(cached(name, entry, owners) for name, entry in raw.get("cached", {}).items()),
     )
-    timeout = float(raw["calls"]["timeout"])
-    topology = Topology(contexts, placements, policies, timeout, faults, cached)
     _check_calls(topology)
     _check_routes(topology)
     for placement, deployments in placements.items():
@@ -160,7 +139,7 @@ def load(path: Path) -> Topology:
 
 
 def _context(name: str, entry: dict[str, Any]) -> Context:
-    _refuse_unknown(f"contexts.{name}", entry, {"package", "calls", "permissions", "routes"})
+    refuse_unknown(f"contexts.{name}", entry, {"package", "calls", "permissions", "routes"})
     return Context(
         name=name,
         package=entry.get("package"),
@@ -170,77 +149,50 @@ def _context(name: str, entry: dict[str, Any]) -> Context:
     )
 
 
-def _policy(calls: dict[str, Any], context: str) -> Policy:
-    known = {field.name for field in fields(Policy)}
-    default = {name: value for name, value in calls.items() if not isinstance(value, dict)}
-    own = calls.get(context, {})
-    for where, entry in (("calls", default), (f"calls.{context}", own)):
-        _refuse_unknown(where, entry, known)
-    missing = sorted(known - default.keys())
-    if missing:
-        raise TopologyError(f"calls: {missing[0]!r} is missing")
-    _check_numbers(f"calls.{context}" if own else "calls", {**default, **own}, POLICY_LIMITS)
-    return Policy(**{**default, **own})
-
-
-def _fault(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Fault:
-    where = f"faults.{name}"
-    if name not in contexts:
-        raise TopologyError(f"{where}: no context {name!r}")
-    _refuse_unknown(where, entry, {field.name for field in fields(Fault)})
-    abort = entry.get("abort", Fault.abort)
-    if abort not in ABORTS:
-        raise TopologyError(f"{where}.abort: {abort!r}; there is: {', '.join(ABORTS)}")
-    _check_numbers(where, {k: v for k, v in entry.items() if k != "abort"}, FAULT_LIMITS)
-    return Fault(**entry)
-
-
-def _check_numbers(where: str, entry: dict[str, Any], limits: dict[str, Limit]) -> None:
-    for name, value in entry.items():
-        kind, least, most = limits[name]
-        wanted = (int, float) if kind is float else (int,)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not least <= value <= most:
-            what = "a whole number" if kind is int else "a number"
-            raise TopologyError(f"{where}.{name}: {value!r} is not {what} from {least} to {most}")
-
-
-def _cached(method: str, entry: dict[str, Any], contexts: Iterable[Context]) -> Cached:
-    where = f'cached."{method}"'
-    known = {"seconds", "key", "ended_by"}
-    _refuse_unknown(where, entry, known)
-    missing = sorted(known - entry.keys())
-    if missing:
-        raise TopologyError(f"{where}: {missing[0]!r} is missing")
-    package = method.partition(".")[0]
-    owner = next((context.name for context in contexts if context.package == package), None)
-    if owner is None or not re.fullmatch(r"\w+\.\w+/\w+", method):
-        raise TopologyError(f"{where}: no context has this method")
-    seconds, events = entry["seconds"], entry["ended_by"]
-    _check_numbers(where, {"seconds": seconds}, {"seconds": (float, 0.001, LONGEST_CACHED)})
-    if not events or not isinstance(events, list):
-        raise TopologyError(f"{where}.ended_by: no event would end it")
-    types = tuple(f"{package}.{event}" for event in events)
-    return Cached(method, owner, seconds, entry["key"], types)
-
-
 def _deployment(name: str, entry: dict[str, Any], contexts: dict[str, Context]) -> Deployment:
-    _refuse_unknown(f"deployment {name!r}", entry, {"contexts", "http", "grpc"})
+    refuse_unknown(f"deployment {name!r}", entry, {"contexts", "http", "grpc"})
     for context in entry["contexts"]:
         if context not in contexts:
             raise TopologyError(f"deployment {name!r}: no context {context!r}")
     return Deployment(
         name=name,
         contexts=tuple(entry["contexts"]),
-        http=os.environ.get(f"HTTP_{name.upper()}", entry["http"]),
-        grpc=os.environ.get(f"GRPC_{name.upper()}", entry["grpc"]),
+        http=_addresses(name, "http", entry["http"]),
+        grpc=_one_family(name, _addresses(name, "grpc", entry["grpc"])),
         queues=tuple(context for context in entry["contexts"] if contexts[context].package),
     )
 
 
-def _refuse_unknown(where: str, entry: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(entry.keys() - known)
-    if unknown:
-        raise TopologyError(f"{where}: unknown key {unknown[0]!r}")
+def _addresses(deployment: str, kind: str, entry: str | list[str]) -> tuple[str, ...]:
+    variable = f"{kind.upper()}_{deployment.upper()}"
+    where, given = f"deployment {deployment!r}: {kind}", entry
+    if variable in os.environ:
+        where, given = variable, os.environ[variable].split(",")
+    addresses = tuple(str(a).strip() for a in (given if isinstance(given, list) else [given]))
+    for address in addresses:
+        if not ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
+            raise TopologyError(f"{where}: {address!r} is no host:port")
+        if addresses.count(address) > 1:
+            raise TopologyError(f"{where}: {address!r} is there twice")
+    if not addresses:
+        raise TopologyError(f"{where}: no address")
+    return addresses
+
+
+def _one_family(deployment: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    # What gRPC's own resolver can take: one name, which may stand for several addresses, or
+    # addresses of one family.
+    try:
+        hosts = [a.rpartition(":")[0].strip("[]") for a in addresses]
+        one = len(hosts) == 1 or len({ip_address(host).version for host in hosts}) == 1
+    except ValueError:
+        one = False
+    if not one:
+        raise TopologyError(
+            f"deployment {deployment!r}: several addresses in grpc must be all IPv4 or all IPv6; "
+            f"one name may stand for several: {', '.join(addresses)}"
+        )
+    return addresses
 
 
 def _check_calls(topology: Topology) -> None:

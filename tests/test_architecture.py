@@ -15,6 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 from importlinter import cli
 
 from shop import topology
+from shop.policies import TopologyError
 from tests import walls
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,7 +173,7 @@ def test_a_topology_that_cannot_work_is_refused(
 ) -> None:
     file = tmp_path / "topology.toml"
     file.write_text(TOPOLOGY.format(**{key: str(value) for key, value in entries.items()}))
-    with pytest.raises(topology.TopologyError, match=complaint):
+    with pytest.raises(TopologyError, match=complaint):
         topology.load(file)
 
 
@@ -209,5 +210,5 @@ def test_a_policy_that_cannot_be_meant_is_refused_by_its_name(
     file.write_text(good)
     topology.load(file)
     file.write_text(good.replace(old, new, 1))
-    with pytest.raises(topology.TopologyError, match=complaint):
+    with pytest.raises(TopologyError, match=complaint):
         topology.load(file)

@@ -69,12 +69,12 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     running.stop()
 
 
-def start(port: str) -> subprocess.CompletedProcess[str]:
+def start(port: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Start a shop that is expected to end at once."""
     return subprocess.run(
         [sys.executable, "-m", "shop.supervisor"],
         cwd=ROOT,
-        env={**os.environ, "PORT": port},
+        env={**os.environ, "PORT": port, **env},
         capture_output=True,
         text=True,
         check=False,
@@ -86,6 +86,21 @@ def test_a_port_that_is_none_is_named(port: str) -> None:
     done = start(port)
     assert done.returncode == 1
     assert f"PORT is {port!r}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "complaint"),
+    [
+        ({"GRPC_SHOP": "nowhere"}, "shop: GRPC_SHOP: 'nowhere' is no host:port\n"),
+        ({"GRPC_SHOP": "127.0.0.1:1,127.0.0.1:2"}, "'shop': 1 addresses in http and 2 in grpc"),
+        ({"TLS_CERT": "/nowhere"}, "shop: TLS_CERT: there is no file '/nowhere'\n"),
+    ],
+)
+def test_what_cannot_be_started_is_named(env: dict[str, str], complaint: str) -> None:
+    done = start("8000", **env)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_in_use_is_named() -> None:

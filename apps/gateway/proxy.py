@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache, partial
+from functools import cache
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -21,7 +21,7 @@ from django.http.request import HttpHeaders
 from django.urls import URLPattern, re_path
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, NotFound, ParseError
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError, TimeoutError
 from urllib3.util import SKIP_HEADER
 
@@ -29,13 +29,13 @@ from shop.api.address import GATEWAY, client_address
 from shop.api.errors import RETRY_AFTER, problem, problem_answer
 from shop.api.parsers import TooLarge
 from shop.rpc import identity
+from shop.rpc.balance import Peer, certified
 from shop.telemetry import correlation, tracing
 from shop.topology import Deployment, Topology
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 32  # to one peer, at most
-CONNECT_SECONDS = 1.0
+CONNECTIONS = 32  # to one address, at most
 POOL_SECONDS = 1  # to wait for one of these connections
 MORE_SECONDS = 7.0  # than a call may take: placing an order waits for several, 10 s in all
 LONGEST_ANSWER = 16 * 1024 * 1024
@@ -101,58 +101,54 @@ def forwarded(topology: Topology, placement: str, deployment: Deployment) -> lis
         for route in context.routes
     }
     return [
-        re_path(rf"^{re.escape(route[1:])}(?:/|\Z)", forward, {"peer": peers[route].http})
+        re_path(
+            rf"^{re.escape(route[1:])}(?:/|\Z)",
+            forward,
+            {"peer": peers[route].http, "name": certified(peers[route])},
+        )
         for route in sorted(peers, key=len, reverse=True)
         if peers[route] != deployment
     ]
 
 
 @csrf_exempt
-def forward(request: HttpRequest, peer: str) -> HttpResponse:
-    """Ask a peer (host:port) what we were asked, and answer what it answers."""
+def forward(request: HttpRequest, peer: tuple[str, ...], name: str = "") -> HttpResponse:
+    """Ask a peer (host:port of each of its processes) what we were asked, and answer what it
+    answers. With TLS, its certificate names it so."""
     try:
-        return _ask(peer, request, _target(request), _body(request))
+        return _ask(_peer(peer, name), request, _target(request), _body(request))
     except APIException as error:
         body = problem(error.status_code, str(error.get_codes()), str(error.detail))
         return problem_answer(body)
     except HTTPError as error:
-        log.warning("%s did not answer: %s: %s", peer, type(error).__name__, error)
+        log.warning("%s did not answer: %s: %s", ",".join(peer), type(error).__name__, error)
         return problem_answer(_unanswered(error), {"Retry-After": RETRY_AFTER})
 
 
-def _ask(peer: str, request: HttpRequest, target: str, body: bytes) -> HttpResponse:
+def _ask(peer: Peer, request: HttpRequest, target: str, body: bytes) -> HttpResponse:
     patience = settings.TOPOLOGY.timeout + MORE_SECONDS
     method = request.method or ""
-    send = partial(
-        _pool(peer).urlopen,
+    with peer.ask(
         method,
         target,
+        repeatable=method in SAFE or "Idempotency-Key" in request.headers,
+        timeout=patience,
+        pool_timeout=POOL_SECONDS,
         body=body or None,
         headers=_headers(request),
-        timeout=Timeout(connect=CONNECT_SECONDS, read=patience),
-        pool_timeout=POOL_SECONDS,
-        retries=False,
-        redirect=False,
         preload_content=False,
         decode_content=False,
-    )
-    try:
-        answer = send()
-    except ProtocolError:
-        # The peer may have closed a kept connection just as it was taken (RFC 9110 9.2.2).
-        if method not in SAFE:
-            raise
-        answer = send()
-    try:
-        return Forwarded(method, answer, _read(answer, monotonic() + patience))
-    finally:
-        answer.close()
-        answer.release_conn()
+    ) as answer:
+        try:
+            return Forwarded(method, answer, _read(answer, monotonic() + patience))
+        finally:
+            answer.close()
+            answer.release_conn()
 
 
 @cache
-def _pool(peer: str) -> HTTPConnectionPool:
-    return connection_from_url(f"http://{peer}", maxsize=CONNECTIONS, block=True)
+def _peer(addresses: tuple[str, ...], name: str) -> Peer:
+    return Peer(addresses, CONNECTIONS, name)
 
 
 def _read(answer: BaseHTTPResponse, until: float) -> bytes:

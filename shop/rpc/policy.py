@@ -19,6 +19,8 @@ from shop.rpc import deadline, identity
 from shop.rpc.outcome import CallError
 from shop.telemetry.tracing import traced
 
+UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
 
 class CallInTransaction(RuntimeError):
     """A bug: a call was made inside a database transaction.
@@ -66,6 +68,9 @@ class OutsideTransactions(grpc.UnaryUnaryClientInterceptor):
 class Retry(grpc.UnaryUnaryClientInterceptor):
     """Asks again where nobody answered the phone, for methods that may be repeated.
 
+    Also where the call came back cancelled: no caller here cancels, so it was a server that had
+    just stopped.
+
     Only the outermost caller does: whoever is serving a call itself leaves it to its own caller,
     or retries of several layers would multiply. A budget keeps all retries to a part of all calls
     (the retry budget of Envoy and Finagle), so that they never become the load that keeps a peer
@@ -97,7 +102,7 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
         return outcome
 
     def _may_repeat(self, method: str, outcome: Any) -> bool:
-        if not outcome.done() or outcome.code() is not grpc.StatusCode.UNAVAILABLE:
+        if not outcome.done() or outcome.code() not in UNANSWERED:
             return False
         if deadline.serving() or not repeatable(method):
             return False

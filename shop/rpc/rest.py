@@ -12,21 +12,20 @@ import grpc
 import urllib3
 from google.protobuf import json_format
 
+from shop.rpc.balance import Peer
 from shop.rpc.outcome import CallError, Metadata, UnaryCall, UnaryChannel
+from shop.rpc.policy import repeatable
 from shop.rpc.transcoding import Rule, error_from, rule, to_http
 
-CONNECTIONS = 16  # to one peer; more calls wait for one to be free, within their deadline
+CONNECTIONS = 16  # to one address; more calls wait for one to be free, within their deadline
 LARGEST = 4 * 1024 * 1024  # bytes of a message, as in gRPC
 
 
 class RestChannel(UnaryChannel):
-    """A channel to one deployment, such as "127.0.0.1:8004"."""
+    """A channel to one deployment, at addresses such as "127.0.0.1:8004"."""
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._pool = urllib3.HTTPConnectionPool(
-            host, int(port), maxsize=CONNECTIONS, block=True, retries=False
-        )
+    def __init__(self, *addresses: str, name: str = "") -> None:
+        self._peer = Peer(addresses, CONNECTIONS, name)
 
     def unary_unary(
         self,
@@ -36,10 +35,10 @@ class RestChannel(UnaryChannel):
         _registered_method: bool = False,
     ) -> RestCall:
         assert response_deserializer, "generated stubs give it"
-        return RestCall(self._pool, rule(method), response_deserializer)
+        return RestCall(self._peer, rule(method), response_deserializer)
 
     def close(self) -> None:
-        self._pool.close()
+        self._peer.close()
 
 
 class RestCall(UnaryCall):
@@ -47,11 +46,11 @@ class RestCall(UnaryCall):
 
     def __init__(
         self,
-        pool: urllib3.HTTPConnectionPool,
+        peer: Peer,
         rule: Rule,
         deserialize: Callable[[bytes], Any],
     ) -> None:
-        self._pool, self._rule, self._deserialize = pool, rule, deserialize
+        self._peer, self._rule, self._deserialize = peer, rule, deserialize
 
     def ask(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
         if not isinstance(request, self._rule.request):
@@ -77,17 +76,19 @@ class RestCall(UnaryCall):
         if timeout is not None:
             headers["Grpc-Timeout"] = f"{max(1, int(timeout * 1000))}m"
         try:
-            return self._pool.request(
+            with self._peer.ask(
                 self._rule.verb,
                 path,
+                repeatable=repeatable(self._rule.method),
+                timeout=timeout,
+                pool_timeout=timeout,
                 body=body,
                 headers=headers,
-                timeout=urllib3.Timeout(total=timeout),
-                pool_timeout=timeout,
-            )
-        except urllib3.exceptions.NewConnectionError:
+            ) as answer:
+                return answer
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
             code, said = grpc.StatusCode.UNAVAILABLE, "nobody listens"
-        except (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.ConnectTimeoutError):
+        except urllib3.exceptions.ReadTimeoutError:
             code, said = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
         except urllib3.exceptions.EmptyPoolError:
             code, said = grpc.StatusCode.DEADLINE_EXCEEDED, "no connection was free in time"

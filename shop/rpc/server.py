@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import grpc
+from django.conf import settings
 from django.db import close_old_connections
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shop.refusal import Refusal, to_grpc
-from shop.rpc import identity
+from shop.rpc import health, identity
 from shop.rpc.entry import entered
 from shop.rpc.registry import registry, run
 from shop.telemetry.tracing import span
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 48  # calls that may wait for a thread; more are refused at once
+WATCHING = 256  # clients that watch our health, a call each that takes no thread
 GRACE_SECONDS = 10.0
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 
@@ -31,29 +34,43 @@ class Server:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._health = health.HealthServicer()
+        self._health = health.Health(registry.services)
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
             interceptors=[Entry()],
-            maximum_concurrent_rpcs=THREADS + WAITING,
+            maximum_concurrent_rpcs=THREADS + WAITING + WATCHING,
         )
         registry.serve_on(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*registry.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*registry.services, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        for name in ("", *registry.services):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def start(self) -> None:
         """Listen. Raises RuntimeError where the address is taken."""
         host = self.address.rpartition(":")[0]
-        self.address = f"{host}:{self._server.add_insecure_port(self.address)}"
+        self.address = f"{host}:{self._add_port()}"
         self._server.start()
         log.info("gRPC at %s", self.address)
 
-    def stop(self) -> None:
-        """Say that we are going, let what is under way finish, and end."""
-        self._health.enter_graceful_shutdown()
+    def _add_port(self) -> int:
+        if settings.TLS is None:
+            return self._server.add_insecure_port(self.address)
+        cert, key, ca = settings.TLS.pem()
+        return self._server.add_secure_port(
+            self.address,
+            grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True),
+        )
+
+    def stop(self, drain: float = 0.0) -> None:
+        """Say that we are going, serve whoever has not heard it for `drain` seconds, let what is
+        under way finish, and end.
+
+        Clients that watch our health (`shop.rpc.stubs.grpc_channel`) send nothing more as soon
+        as they hear it. What reaches a server that has stopped is cancelled, and its client
+        cannot know whether it was done.
+        """
+        self._health.leave()
+        sleep(drain)
         self._server.stop(GRACE_SECONDS).wait()
 
 

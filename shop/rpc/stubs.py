@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from django.conf import settings
 
+from shop.policies import Policy
+from shop.rpc.balance import certified
 from shop.rpc.cached import CachedReads, rules_here
 from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import InterceptedChannel
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Breaker, Bulkhead, Deadline, Identity, OutsideTransactions, Retry
 from shop.rpc.rest import RestChannel
-from shop.topology import Policy
 
 S = TypeVar("S")
+
+BALANCED = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},  # of gRFC A17: the server says when it is leaving
+    }
+)
 
 
 @cache
@@ -41,7 +50,10 @@ def _channel(context: str) -> grpc.Channel:
     faults = (InjectedFault(fault),) if fault else ()
     if context in settings.DEPLOYMENT.contexts:
         return policed(LocalChannel(), policy, *faults)
-    remote = RestChannel(peer.http) if settings.CHANNEL == "rest" else grpc_channel(peer.grpc)
+    if settings.CHANNEL == "rest":
+        remote: grpc.Channel = RestChannel(*peer.http, name=certified(peer))
+    else:
+        remote = grpc_channel(*peer.grpc, name=peer.name)
     return policed(remote, policy, Identity(), *faults, cached=CachedReads(rules_here()))
 
 
@@ -64,15 +76,31 @@ def policed(
     return InterceptedChannel(channel, policies)
 
 
-def grpc_channel(address: str) -> grpc.Channel:
-    """gRPC's own channel to an address such as "127.0.0.1:50064"."""
+def grpc_channel(*addresses: str, name: str = "") -> grpc.Channel:
+    """gRPC's own channel to addresses such as "127.0.0.1:50064", or to all that a name stands for.
+
+    Calls go to each in turn that is connected and says that it is healthy. gRPC itself sends a
+    call to another where it knows that the first has not seen it (the "transparent retries" of
+    gRFC A6); no other retry is configured. With TLS, `name` is the deployment that the
+    peer's certificate must name.
+    """
     # Made when first used, so after any fork. A peer that comes back is found within half a second.
-    return grpc.insecure_channel(
-        address,
-        options=[
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 500),
-            ("grpc.enable_retries", 0),
-        ],
-    )
+    options: list[tuple[str, Any]] = [
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+        ("grpc.service_config", BALANCED),
+    ]
+    if settings.TLS is None:
+        return grpc.insecure_channel(_target(addresses), options)
+    cert, key, ca = settings.TLS.pem()
+    options.append(("grpc.ssl_target_name_override", name))
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.secure_channel(_target(addresses), credentials, options)
+
+
+def _target(addresses: tuple[str, ...]) -> str:
+    if len(addresses) == 1:
+        return f"dns:///{addresses[0]}"
+    return ("ipv6:" if addresses[0].startswith("[") else "ipv4:") + ",".join(addresses)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
+
+leaving = threading.Event()  # this process was told to end, and still serves
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -19,8 +23,10 @@ def ready(request: HttpRequest) -> JsonResponse:
         wrong = _database()
     except Error as error:
         wrong = type(error).__name__
-    body = {"status": "unavailable" if wrong else "ok", "checks": {"database": wrong or "ok"}}
-    return JsonResponse(body, status=503 if wrong else 200)
+    checks = {"database": wrong or "ok", "process": "leaving" if leaving.is_set() else "ok"}
+    well = set(checks.values()) == {"ok"}
+    body = {"status": "ok" if well else "unavailable", "checks": checks}
+    return JsonResponse(body, status=200 if well else 503)
 
 
 def _database() -> str:

@@ -12,8 +12,6 @@ from uuid import uuid4
 
 from kombu import Connection
 
-from tests.chaos.running import free_port
-
 SERVER = next(
     (p for p in ("/usr/lib/rabbitmq/bin/rabbitmq-server",) if Path(p).exists()),
     shutil.which("rabbitmq-server"),
@@ -25,7 +23,7 @@ class RabbitMQ:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        port = free_port()
+        port, distribution = (a.rpartition(":")[2] for a in free_addresses(2))
         self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
         (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
         (folder / "plugins").write_text("[].\n")
@@ -39,7 +37,7 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": distribution,
         }
         self._pid = folder / "pid"
         self._process: subprocess.Popen[bytes] | None = None

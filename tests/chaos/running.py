@@ -30,31 +30,31 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class Shop:
     """The embedded shop as `make run` or `make split` starts it, with a folder and ports of its
-    own."""
+    own; with replicas, that many web processes a deployment."""
 
     def __init__(
         self,
         folder: Path,
         placement: str = "one",
         channel: str = "grpc",
+        replicas: int = 1,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._env = {**os.environ, "VAR_DIR": str(folder), "PORT": str(self.port)}
+        self._env = {**os.environ, "VAR_DIR": str(folder)}
+        self._env.pop("PORT", None)
         self._database = f"shop_test_{uuid4().hex[:8]}"
         self._env["CACHE_PREFIX"] = self._database
         if SERVER:
             self._env["DATABASE_URL"] = f"{SERVER.rpartition('/')[0]}/{self._database}"
-        self.addresses: dict[str, str] = {}  # of each deployment's web process
+        self.addresses: dict[str, list[str]] = {}  # of each deployment's web processes
         self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel, **(environment or {})}
-        for deployment in settings.TOPOLOGY.placements[placement].values():
-            for kind in ("HTTP", "GRPC"):
-                address = f"127.0.0.1:{free_port()}"
-                if kind == "HTTP":
-                    self.addresses[deployment.name] = address
-                self._env[f"{kind}_{deployment.name.upper()}"] = address
+        for name in settings.TOPOLOGY.placements[placement]:
+            self.addresses[name] = free_addresses(replicas)
+            self._env[f"HTTP_{name.upper()}"] = ",".join(self.addresses[name])
+            self._env[f"GRPC_{name.upper()}"] = ",".join(free_addresses(replicas))
+        entry = settings.TOPOLOGY.where(placement, "gateway").name
+        self.url = f"http://{self.addresses[entry][0]}"
 
         self._log = (folder / "log").open("wb")
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,7 @@ class Shop:
             stdout=self._log,
             stderr=self._log,
         )
-        self.eventually(self.ready, within=60)
+        self.eventually(self.ready, within=120)
 
     def stop(self) -> int:
         """Ask it to end, and say with which code it did."""
@@ -100,11 +100,11 @@ class Shop:
                 for (name,) in server.execute(like, [self._database]).fetchall():
                     server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    def manage(self, *command: str) -> str:
+    def manage(self, *command: str, **env: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=ROOT,
-            env=self._env,
+            env=self._env | env,
             capture_output=True,
             text=True,
             check=True,
@@ -127,6 +127,19 @@ class Shop:
             for sign, name in signs.items()
             if sign in line
         }
+
+    def process(self, deployment: str, sign: str) -> int | None:
+        """The process id of a deployment's process whose command has a part that is so."""
+        assert self._supervisor
+        task = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}")
+        for pid in (task / "children").read_text().split():
+            with suppress(OSError):  # it ends just now
+                process = Path(f"/proc/{pid}")
+                env = (process / "environ").read_bytes().split(b"\0")
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                if f"SHOP_DEPLOYMENT={deployment}".encode() in env and sign.encode() in command:
+                    return int(pid)
+        return None
 
     def kill(self, name: str) -> None:
         """kill -9, as the machine's memory might run out."""
@@ -175,7 +188,11 @@ class Shop:
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
+def free_addresses(count: int) -> list[str]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    return addresses

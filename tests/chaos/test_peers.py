@@ -35,7 +35,7 @@ def split(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Sho
 
 def web(shop: Shop, deployment: str) -> list[int]:
     """The processes that answer for a deployment."""
-    port = shop.addresses[deployment].rpartition(":")[2]
+    port = shop.addresses[deployment][0].rpartition(":")[2]
     found = subprocess.run(
         ["pgrep", "-f", "--", f"--port {port}"], capture_output=True, text=True, check=False
     )

@@ -33,6 +33,7 @@ from apps.gateway import proxy
 from apps.orders.api import WAIT_SECONDS
 from shop import topology, wsgi
 from shop.api.address import GATEWAY, client_address
+from shop.rpc import balance
 from tests.api.routes import patterns
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
 
@@ -62,7 +63,7 @@ def peer() -> Iterator[Upstream]:
 def gateway(peer: Upstream, settings: Any) -> Iterator[None]:
     """All of /api/orders is the peer's."""
     urls = ModuleType("urls")
-    forwarded = re_path(r"^api/orders(?:/|\Z)", proxy.forward, {"peer": peer.address})
+    forwarded = re_path(r"^api/orders(?:/|\Z)", proxy.forward, {"peer": (peer.address,)})
     urls.urlpatterns = [forwarded]  # type: ignore[attr-defined]
     settings.ROOT_URLCONF = urls
     request_started.disconnect(close_old_connections)  # as Django's test client does
@@ -437,7 +438,7 @@ def test_the_trace_goes_on_in_the_upstream(peer: Upstream) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.TOPOLOGY = replace(settings.TOPOLOGY, timeout=0.05)
     monkeypatch.setattr(proxy, "MORE_SECONDS", 0.0)
-    monkeypatch.setattr(proxy, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(balance, "CONNECT_SECONDS", 0.05)
 
 
 def assert_try_again(answer: Answer, status: int, code: str) -> None:
@@ -460,7 +461,7 @@ def test_a_peer_that_takes_no_connection_is_a_503(rf: RequestFactory) -> None:
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((host, port))
-        answer = proxy.forward(rf.get("/api/orders"), peer=f"{host}:{port}")
+        answer = proxy.forward(rf.get("/api/orders"), peer=(f"{host}:{port}",))
         for one in waiting:
             one.close()
 
@@ -468,7 +469,7 @@ def test_a_peer_that_takes_no_connection_is_a_503(rf: RequestFactory) -> None:
 
 
 def test_a_name_that_is_unknown_is_a_503(rf: RequestFactory) -> None:
-    assert proxy.forward(rf.get("/api/orders"), peer="no.such.invalid:1").status_code == 503
+    assert proxy.forward(rf.get("/api/orders"), peer=("no.such.invalid:1",)).status_code == 503
 
 
 @pytest.mark.usefixtures("impatient")
@@ -541,6 +542,26 @@ def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(peer: Upstream)
     assert [ask().status for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "times"),
+    [("GET", {}, 2), ("POST", {"HTTP_IDEMPOTENCY_KEY": "k"}, 2), ("POST", {}, 1), ("PUT", {}, 1)],
+)
+def test_only_what_may_come_twice_is_sent_again(
+    peer: Upstream, method: str, key: dict[str, str], times: int
+) -> None:
+    peer.answer, peer.breaks_off = b"", True
+
+    assert_try_again(ask(method, **key), 503, "unavailable")
+    assert len(peer.asked) == times
+
+
+def test_another_address_answers_where_one_is_down(peer: Upstream, rf: RequestFactory) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
+    for _ in range(10):
+        assert proxy.forward(rf.post("/api/orders"), (nowhere, peer.address)).status_code == 200
+
+
 def test_the_gateway_waits_longer_than_an_order_may_take() -> None:
     assert settings.TOPOLOGY.timeout + proxy.MORE_SECONDS > WAIT_SECONDS
 
@@ -554,7 +575,8 @@ def routes(placement: str, deployment: str) -> list[Any]:
 
 
 def peer_of(urls: list[Any], asked: str) -> str:
-    return str(URLResolver(RegexPattern(r"^/"), urls).resolve(asked).kwargs["peer"])
+    [address] = URLResolver(RegexPattern(r"^/"), urls).resolve(asked).kwargs["peer"]
+    return str(address)
 
 
 def test_where_all_is_in_one_process_nothing_is_forwarded() -> None:
@@ -567,7 +589,7 @@ def test_where_all_is_in_one_process_nothing_is_forwarded() -> None:
 def test_every_path_of_a_context_has_a_route_in_the_topology(context: str) -> None:
     """A new path without one would be 404 as soon as its context runs elsewhere."""
     urls = routes("split", "gateway")
-    where = settings.TOPOLOGY.where("split", context).http
+    [where] = settings.TOPOLOGY.where("split", context).http
     for found, _ in patterns(import_module(f"apps.{context}.urls").urlpatterns):
         assert peer_of(urls, f"/{found}") == where, found
 
@@ -652,7 +674,7 @@ def test_only_what_runs_elsewhere_is_forwarded(tmp_path: Path) -> None:
     "route", ["/internal", "/internal/b", "/", "api/b", "/api/b/", "/api/(b|c)", "/api/a"]
 )
 def test_a_route_that_is_not_public_is_refused(tmp_path: Path, route: str) -> None:
-    with pytest.raises(topology.TopologyError, match=r"contexts\.\w+\.routes: "):
+    with pytest.raises(TopologyError, match=r"contexts\.\w+\.routes: "):
         loaded(tmp_path, [route])
 
 

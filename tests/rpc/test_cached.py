@@ -31,12 +31,12 @@ from shop.events.envelope import to_json
 from shop.events.models import Delivery
 from shop.events.queues import context_queues
 from shop.events.store import envelope, record
+from shop.policies import Cached, TopologyError
 from shop.refusal import NotFound
 from shop.rpc import cached, stubs
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Identity
 from shop.rpc.registry import registry
-from shop.topology import Cached, TopologyError
 from tests.machine import settle
 from tests.redis_server import Redis, free_port
 from tests.rpc.test_channels import POLICY, Users, raising, serving

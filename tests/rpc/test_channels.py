@@ -18,6 +18,7 @@ from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
 from shop import topology
+from shop.policies import TopologyError
 from shop.refusal import Conflict, Declined, NotFound, OutcomeUnknown, from_error
 from shop.rpc import deadline, stubs
 from shop.rpc.local import LocalChannel
@@ -25,7 +26,6 @@ from shop.rpc.policy import CallInTransaction, Identity
 from shop.rpc.registry import registry
 from shop.rpc.rest import RestChannel
 from shop.rpc.server import Server
-from shop.topology import TopologyError
 from shop.wsgi import application
 
 POLICY = topology.load(Path(__file__).parents[2] / "topology.toml").policies["users"]
@@ -74,13 +74,13 @@ def get(request: pytest.FixtureRequest, users: Users) -> Iterator[Get]:
 
 
 @contextmanager
-def serving(kind: str) -> Iterator[grpc.Channel]:
-    """A channel to a server of this process that listens."""
+def listening(kind: str) -> Iterator[str]:
+    """The address of a server of this process."""
     if kind == "grpc":
         server = Server("127.0.0.1:0")
         server.start()
         try:
-            yield stubs.grpc_channel(server.address)
+            yield server.address
         finally:
             server.stop()
     else:
@@ -89,11 +89,22 @@ def serving(kind: str) -> Iterator[grpc.Channel]:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield RestChannel(f"127.0.0.1:{http.server_port}")
+            yield f"127.0.0.1:{http.server_port}"
         finally:
             http.shutdown()
             thread.join()
             http.server_close()
+
+
+@contextmanager
+def serving(kind: str) -> Iterator[grpc.Channel]:
+    """A channel to a server of this process that listens."""
+    with listening(kind) as address:
+        yield channel_to(kind, address)
+
+
+def channel_to(kind: str, *addresses: str) -> grpc.Channel:
+    return stubs.grpc_channel(*addresses) if kind == "grpc" else RestChannel(*addresses)
 
 
 class QuietHandler(WSGIRequestHandler):

@@ -13,6 +13,7 @@ import pytest
 from protos.user_pb2 import GetUserRequest
 from protos.user_pb2_grpc import UserServiceStub
 from shop import topology
+from shop.policies import Fault
 from shop.rpc import deadline, faults, policy
 from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import Details
@@ -20,7 +21,6 @@ from shop.rpc.local import LocalChannel
 from shop.rpc.outcome import CallAnswer, CallError
 from shop.rpc.policy import Breaker, Bulkhead, Retry
 from shop.rpc.stubs import policed
-from shop.topology import Fault
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
@@ -72,6 +72,11 @@ def test_waits_differ_so_that_callers_do_not_come_in_step(no_waiting: list[float
     for _ in range(20):
         ask(Retry(1, 0.2), Peer(DOWN))
     assert len(set(no_waiting)) == 20
+
+
+def test_what_a_stopping_server_cancelled_is_asked_again() -> None:
+    peer = Peer(CallError(grpc.StatusCode.CANCELLED, "CANCELLED"), FINE)
+    assert ask(Retry(2, 0.2), peer).result() == "fine"
 
 
 @pytest.mark.parametrize("outcome", [LATE, CallError(grpc.StatusCode.INTERNAL, "a bug")])

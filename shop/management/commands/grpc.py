@@ -17,10 +17,10 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        server = Server(settings.DEPLOYMENT.grpc)
+        server = Server(settings.GRPC_LISTEN)
         try:
             server.start()
         except RuntimeError as error:
             raise CommandError(f"cannot listen at {server.address}: {error}") from None
         stop.wait()
-        server.stop()
+        server.stop(settings.DRAIN_SECONDS)

@@ -1,0 +1,61 @@
+"""The certificates by which deployments prove to each other who they are (mutual TLS).
+
+A deployment's certificate names the deployment ("users"), not its addresses, which come and go.
+Whoever has none that the CA has signed gets no connection. Files are read when a process starts:
+a rolling restart brings new ones into use, and while a CA is replaced TLS_CA holds both.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+NAMES = ("TLS_CERT", "TLS_KEY", "TLS_CA")
+
+
+class TlsError(Exception):
+    """The certificates that are set cannot be used. The text names the entry."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Paths of PEM files: our certificate (and what leads from it to the CA), its key in PKCS#8,
+    and the CAs that are trusted."""
+
+    cert: str
+    key: str
+    ca: str
+
+    def context(self) -> ssl.SSLContext:
+        """For clients, over HTTP."""
+        context = ssl.create_default_context(cafile=self.ca)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+    def pem(self) -> tuple[bytes, bytes, bytes]:
+        """Certificate, key and CAs, for gRPC."""
+        return (
+            Path(self.cert).read_bytes(),
+            Path(self.key).read_bytes(),
+            Path(self.ca).read_bytes(),
+        )
+
+
+def certificates(environ: Mapping[str, str]) -> Certificates | None:
+    """What TLS_CERT, TLS_KEY and TLS_CA say; None where none is set. Raises TlsError."""
+    given = [environ.get(name, "") for name in NAMES]
+    if not any(given):
+        return None
+    for name, path in zip(NAMES, given, strict=True):
+        if not path:
+            raise TlsError(f"{name} must be set too: TLS needs {', '.join(NAMES)}")
+        if not Path(path).is_file():
+            raise TlsError(f"{name}: there is no file {path!r}")
+    found = Certificates(*given)
+    try:
+        found.context()
+    except ssl.SSLError as error:
+        raise TlsError(f"{', '.join(NAMES)} do not fit together: {error.reason or error}") from None
+    return found
