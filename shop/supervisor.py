@@ -28,7 +28,7 @@ from shop.policies import TopologyError
 from shop.topology import ENTRY
 
 HOST = "127.0.0.1"
-STOP_SECONDS = 15.0
+STOP_SECONDS = 25.0  # a web process drains, then finishes gRPC calls, then HTTP requests
 HERE = Path(__file__).resolve().parent.parent
 
 
