@@ -33,6 +33,7 @@ from apps.gateway import proxy
 from apps.orders.api import WAIT_SECONDS
 from shop import topology, wsgi
 from shop.api.address import GATEWAY, client_address
+from shop.policies import TopologyError
 from shop.rpc import balance
 from tests.api.routes import patterns
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream

@@ -208,7 +208,7 @@ def happened(event: str, **fields: Any) -> None:
     message: Message = message_factory.GetMessageClass(described)(**fields)
     with transaction.atomic():
         stored = record(message, stream="user-7")
-    delivery.deliver.apply((to_json(envelope(stored)),), headers={"queue": "orders"})
+    delivery.deliver.apply(([to_json(envelope(stored))],), headers={"queue": "orders"})
 
 
 def test_what_changes_while_it_is_being_asked_for_is_not_kept(
