@@ -9,7 +9,7 @@ from django.db.models import Max
 from google.protobuf.message import Message
 
 from protos import events_pb2
-from shop.events.envelope import source_of, to_json, type_of
+from shop.events.envelope import Json, source_of, to_json, type_of
 from shop.events.models import CurrentTransaction, Event
 from shop.refusal import Conflict
 from shop.telemetry import correlation
@@ -78,3 +78,12 @@ def envelope(event: Event) -> events_pb2.Event:
 def position(event: Event) -> events_pb2.Position:
     """Where a stored event stands in its database's commit order."""
     return events_pb2.Position(transaction=event.transaction_id, id=event.position)
+
+
+def cloud_event(event: Event) -> Json:
+    """A stored event in the JSON format of CloudEvents 1.0, for those outside the shop. `sequence`
+    sorts as text, as its extension wants it; the position is the store's own affair."""
+    attributes = to_json(envelope(event))
+    del attributes["position"]
+    attributes |= {"sequence": f"{event.version:010}", "data": event.data}
+    return {name: value for name, value in attributes.items() if value != ""}
