@@ -32,15 +32,9 @@ class NotParked(Conflict):
 
 
 class NotReplayable(Conflict):
-    """Some effects must not be had twice."""
+    """It has not had its effect, or its effect must not be had twice."""
 
     code = "not_replayable"
-
-    def __init__(self, handler: handlers.Handler) -> None:
-        super().__init__(
-            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
-            "its effects may be had again."
-        )
 
 
 @shared_task(name=TASK, bind=True)
@@ -81,11 +75,19 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     return len(missing)
 
 
+def check_replayable(handler: handlers.Handler) -> None:
+    """Raises NotReplayable where a handler does not say that it is."""
+    if not handler.replay:
+        raise NotReplayable(
+            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
+            "its effects may be had again."
+        )
+
+
 def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     """Make each event due to this handler, also where it is done. What was discarded stays so.
     Raises NotReplayable."""
-    if not handler.replay:
-        raise NotReplayable(handler)
+    check_replayable(handler)
     expect(events, handler)
     settled = Delivery.objects.filter(
         Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
@@ -101,12 +103,26 @@ def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     )
 
 
-def discard(delivery: Delivery) -> None:
+def replay(delivery: Delivery) -> None:
+    """Have one delivery that is done once more. Raises NotReplayable."""
+    done = Delivery.objects.filter(
+        pk=delivery.pk, state=Delivery.State.DONE, done_at__isnull=False
+    ).first()
+    if not done:
+        raise NotReplayable("Only a delivery that is done can be replayed.")
+    try:
+        handler = handlers.named(done.handler)
+    except LookupError as error:
+        raise NotReplayable(f"There is {error}.") from None
+    again([ParseDict(done.event, events_pb2.Event(), ignore_unknown_fields=True)], handler)
+
+
+def discard(delivery: Delivery, reason: str) -> None:
     """Settle a parked delivery without its effect: its handler will never have this event. It is
     done then, but at no time. Raises NotParked."""
     by = correlation.current().actor
     parked = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PARKED)
-    error = f"discarded by {by}; {delivery.error}"
+    error = f"discarded by {by}: {reason}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
 

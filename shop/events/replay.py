@@ -14,7 +14,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from shop.events import delivery, feed
-from shop.events.delivery import NotReplayable
 from shop.events.envelope import source_of
 from shop.events.handlers import Handler
 from shop.events.models import Subscription
@@ -39,8 +38,7 @@ class Progress:
 
 def begin(handler: Handler, start: feed.Position) -> None:
     """Let the next `run` start after a position. Raises NotReplayable."""
-    if not handler.replay:
-        raise NotReplayable(handler)
+    delivery.check_replayable(handler)
     feed.remember(reader(handler), start)
 
 
