@@ -71,7 +71,7 @@ class EventAdmin(Record):
     ordering = ["-position"]
     fieldsets = [
         (None, {"fields": [("type", "recorded_at"), ("stream", "version"), "actor", "links"]}),
-        ("What happened", {"fields": ["data"]}),
+        ("What happened", {"fields": ["data", "data_version"]}),
         (
             "Where it came from",
             {

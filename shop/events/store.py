@@ -9,6 +9,7 @@ from django.db.models import Max
 from google.protobuf.message import Message
 
 from protos import events_pb2
+from protos.upcasters import present_version
 from shop.events.envelope import Json, source_of, to_json, type_of
 from shop.events.models import CurrentTransaction, Event
 from shop.refusal import Conflict
@@ -43,6 +44,7 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
             version=version + 1,
             type=type_of(message),
             data=to_json(message),
+            data_version=present_version(type_of(message)),
             correlation_id=why.id,
             causation_id=why.causation,
             actor=why.actor,
@@ -65,6 +67,7 @@ def envelope(event: Event) -> events_pb2.Event:
         sequence=event.version,
         datacontenttype="application/json",
         data=json.dumps(event.data),
+        dataversion=event.data_version,
         correlationid=event.correlation_id,
         causationid=event.causation_id,
         actor=event.actor,
