@@ -71,7 +71,11 @@ def document(flow: Flow, contracts: FileDescriptorSet) -> Schema:
         "channels": {told.type: _channel(told) for told in flow.events},
         "operations": {
             **{f"record.{told.type}": _operation("send", told.type) for told in flow.events},
-            **{name: _operation("receive", e.type) for e in flow.events for name in e.handlers},
+            **{
+                f"{handler}.{told.name}": _operation("receive", told.type)
+                for told in flow.events
+                for handler in told.handlers
+            },
         },
         "components": {
             "messages": {told.type: _message(told, comments) for told in flow.events},

@@ -107,7 +107,7 @@ def test_every_event_and_every_handler_is_there() -> None:
     assert set(DOCUMENT["channels"]) == set(MESSAGES) == {event.type for event in told}
     operations = DOCUMENT["operations"]
     receive = {name for name, one in operations.items() if one["action"] == "receive"}
-    assert receive == {handler.name for handler in handlers.registered()}
+    assert receive == {f"{h.name}.{h.type.partition('.')[2]}" for h in handlers.registered()}
     assert len(operations) == len(told) + len(receive)
 
 

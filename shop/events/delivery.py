@@ -51,7 +51,7 @@ def deliver(self: Task[Any, Any], event: Json) -> None:
 def receive(event: events_pb2.Event, handler: handlers.Handler) -> Delivery | None:
     """Note that an event has come for a handler, and claim it. None where it is done, or in
     other hands."""
-    if feed.time(event) < timezone.now() - LATE and _forgotten(event, handler):
+    if feed.time(event) < timezone.now() - LATE and forgotten(event, handler):
         return None
     delivery = _new(event, handler)
     delivery.hold()
@@ -127,7 +127,7 @@ def discard(delivery: Delivery, reason: str) -> None:
         raise NotParked("Only a parked delivery can be discarded.")
 
 
-def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
+def forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
     """Whether an event was delivered so long ago that its delivery has been removed."""
     if feed.at(event) > feed.reached()[handler.name]:
         return False
@@ -141,6 +141,7 @@ def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:
         context=handler.context,
         type=event.type,
         stream=event.subject,
+        version=event.sequence,
         event=to_json(event),
         due_at=Now(),
     )

@@ -116,6 +116,9 @@ class Delivery(Job):
     context = models.CharField(max_length=50)
     type = models.CharField(max_length=100)
     stream = models.CharField(max_length=100, db_index=True)
+    version = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Of the event, in its stream"
+    )
     event = models.JSONField(help_text="The event as it came, with its envelope")
     received_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True, blank=True)
@@ -135,8 +138,12 @@ class Delivery(Job):
 
     def work(self) -> None:
         """Ask what the handler wants to know, then run it and be done in one transaction."""
+        from shop.events.ordering import wait_for_earlier  # it reads deliveries itself
+
         event = ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
         handler = handlers.named(self.handler)
+        if handler.in_order:
+            wait_for_earlier(self)
         message = to_message(event)
         correlation = Correlation(event.correlationid, causation=event.id, actor=event.actor)
         with correlated(correlation), span(f"{self.type} to {self.handler}", event.traceparent):

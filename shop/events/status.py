@@ -139,14 +139,15 @@ def _behind(
     source: str, listeners: list[handlers.Handler]
 ) -> Iterator[tuple[handlers.Handler, Lag | None]]:
     reached = feed.reached()
-    types = {handler.type for handler in listeners}
+    types = handlers.types_of(*(handler.name for handler in listeners))
     found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have come equally far
     for handler in listeners:
         after = reached[handler.name]
         try:
             if after not in found:
                 found[after], _ = feed.read(source, types, after)
-            yield handler, _lag([e for e in found[after] if e.type == handler.type])
+            mine = handlers.types_of(handler.name)
+            yield handler, _lag([event for event in found[after] if event.type in mine])
         except grpc.RpcError:
             yield handler, None
 

@@ -183,7 +183,7 @@ def test_only_what_may_happen_again_is_replayed(
     (said,) = press(desk, "replay_one", mail)
     assert "notifications.tell_paid cannot be replayed" in said
     again = handlers.Handler("orders.carry_out", "orders", "order.OrderCreated", print, (), True)
-    monkeypatch.setitem(handlers._handlers, "orders.carry_out", again)
+    monkeypatch.setitem(handlers._handlers, "orders.carry_out order.OrderCreated", again)
     created = Delivery.objects.filter(handler="orders.carry_out").get()
     assert press(desk, "replay_one", created) == ["1 delivery due again."]
     (said,) = press(desk, "replay_one", created)
