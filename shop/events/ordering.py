@@ -23,10 +23,11 @@ def wait_for_earlier(row: Delivery) -> None:
     )
     unsettled = earlier.exclude(state=Delivery.State.DONE).order_by("version").first()
     if unsettled:
-        seconds = LATER if unsettled.state == Delivery.State.PARKED else SOON
-        raise NotYet(f"version {unsettled.version} of the stream is {unsettled.state}", seconds)
-    # Versions are dense: what is next to the event cannot have anything in between.
-    if row.version > 1 and not earlier.filter(version=row.version - 1).exists():
+        raise _not_yet(unsettled)
+    # Versions are dense: what is next to the event cannot have anything in between. It must be
+    # done, not only there: it may have come since we looked for what is unsettled.
+    before = earlier.filter(version=row.version - 1, state=Delivery.State.DONE)
+    if row.version > 1 and not before.exists():
         _find_what_is_missing(row)
 
 
@@ -34,9 +35,17 @@ def _find_what_is_missing(row: Delivery) -> None:
     """Only the feed knows which versions before it are for this handler."""
     types = handlers.types_of(row.handler)
     last = feed.last_before(source_of(row.type), types, row.stream, row.version)
-    if last is None or Delivery.objects.filter(handler=row.handler, event_id=last.id).exists():
+    if last is None:
         return
+    before = Delivery.objects.filter(handler=row.handler, event_id=last.id).first()
+    if before and before.state != Delivery.State.DONE:
+        raise _not_yet(before)
     handler = handlers.named(row.handler)
-    if not delivery.forgotten(last, handler):
+    if not before and not delivery.forgotten(last, handler):
         delivery.expect([last], handler)
         raise NotYet(f"version {last.sequence} of the stream has not come yet", SOON)
+
+
+def _not_yet(before: Delivery) -> NotYet:
+    seconds = LATER if before.state == Delivery.State.PARKED else SOON
+    return NotYet(f"version {before.version} of the stream is {before.state}", seconds)

@@ -135,6 +135,30 @@ def test_what_never_came_is_fetched_and_waited_for(follower: Follower) -> None:
     assert follower.effects == {"a": [1, 2, 4]}
 
 
+def test_what_comes_while_it_is_looked_for_is_waited_for_too(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker takes the earlier event between two looks: it is there, but not done."""
+    *_, paid, _, shipped = recorded(
+        "a", OrderCancelled, OrderCancelled, OrderPaid, OrderCancelled, OrderShipped
+    )
+    real = feed.last_before
+    taken = []
+
+    def meanwhile(*args: Any) -> Any:
+        (handler,) = handlers.registered(type=paid.type)
+        taken.append(delivery.receive(envelope(paid), handler))
+        return real(*args)
+
+    with monkeypatch.context() as other:
+        other.setattr(feed, "last_before", meanwhile)
+        arrive(shipped)
+    assert follower.effects == {}
+    assert taken[0] and taken[0].attempt()
+    wait_over()
+    assert follower.effects == {"a": [3, 5]}
+
+
 def test_what_is_parked_holds_up_its_stream_alone_until_it_is_settled(follower: Follower) -> None:
     created, paid = recorded("a", OrderCreated, OrderPaid)
     other, *_ = recorded("b", OrderCreated)
