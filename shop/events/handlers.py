@@ -47,7 +47,8 @@ def on(
     `in_order` says that the events of one stream take effect in the stream's order: each waits
     for those before it, also for one that is parked. Streams do not wait for each other.
 
-    Several events must be of one context. Raises ValueError.
+    Several events must be of one context. A handler that is given one more hears that from then
+    on; under a new name it hears everything from the start. Raises ValueError.
     """
 
     def register(function: Function) -> Function:
