@@ -43,11 +43,11 @@ class Reserved(NamedTuple):
     names: set[str]
 
 
-def contracts() -> FileDescriptorSet:
-    """Today's contracts, from their sources."""
+def contracts(*options: str) -> FileDescriptorSet:
+    """Today's contracts, from their sources. Options are the compiler's."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "contracts"
-        protoc(f"--descriptor_set_out={file}")
+        protoc(*options, f"--descriptor_set_out={file}")
         return FileDescriptorSet.FromString(file.read_bytes())
 
 

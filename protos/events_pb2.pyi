@@ -29,9 +29,14 @@ class ReadRequest(_message.Message):
     TYPES_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """the context whose events these are, such as "orders" """
     limit: _builtins.int
+    subject: _builtins.str
+    """Of one stream: the last events before this version, in their order. `after` says nothing then."""
+    before: _builtins.int
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """such as "order.OrderPaid"; none means all"""
@@ -45,10 +50,12 @@ class ReadRequest(_message.Message):
         types: _abc.Iterable[_builtins.str] | None = ...,
         after: Global___Position | None = ...,
         limit: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "source", b"source", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "limit", b"limit", "source", b"source", "subject", b"subject", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,6 +135,7 @@ class Event(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    DATAVERSION_FIELD_NUMBER: _builtins.int
     specversion: _builtins.str
     id: _builtins.str
     """UUIDv7"""
@@ -147,6 +155,8 @@ class Event(_message.Message):
     actor: _builtins.str
     """such as "user-7"; empty where nobody asked for it"""
     traceparent: _builtins.str
+    dataversion: _builtins.int
+    """of what the data means, from 1: see protos/upcasters.py"""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -168,10 +178,11 @@ class Event(_message.Message):
         actor: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         position: Global___Position | None = ...,
+        dataversion: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causationid", b"causationid", "correlationid", b"correlationid", "data", b"data", "datacontenttype", b"datacontenttype", "id", b"id", "position", b"position", "sequence", b"sequence", "source", b"source", "specversion", b"specversion", "subject", b"subject", "time", b"time", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causationid", b"causationid", "correlationid", b"correlationid", "data", b"data", "datacontenttype", b"datacontenttype", "dataversion", b"dataversion", "id", b"id", "position", b"position", "sequence", b"sequence", "source", b"source", "specversion", b"specversion", "subject", b"subject", "time", b"time", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

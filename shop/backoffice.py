@@ -7,6 +7,7 @@ An admin shows its own context's tables only. What belongs to another context is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
+from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
@@ -151,27 +153,46 @@ class Rows(TabularInline):
         return False
 
 
-def row_action(do: Do, title: str, done: str, *, icon: str) -> tuple[Any, Any]:
+def row_action(
+    do: Callable[..., object],
+    title: str,
+    done: str,
+    *,
+    icon: str,
+    form: type[BaseDialogForm] = BaseDialogForm,
+) -> tuple[Any, Any]:
     """One thing that can be done to a row, as two actions: for the rows that are ticked in the
     list, and as a button of the row's own page, which asks first.
 
         ship, ship_one = row_action(_ship, "Ship", "shipped", icon="local_shipping")
         actions, actions_detail = ["ship"], ["ship_one"]
+
+    What `form` asks for, `do` gets by name. The list asks for it in the admin's `action_form`.
     """
     dialog: ActionDialog = {
         "title": f"{title}?",
         "description": "",
-        "form_class": None,
+        "form_class": form,
         "form_submit_text": title,
     }
 
+    def given(filled: BaseDialogForm) -> Do:
+        values = {k: v for k, v in filled.cleaned_data.items() if not k.startswith("_")}
+        return partial(do, **values)
+
     @action(description=title, icon=icon, permissions=["act"])
     def ticked(self: BackOffice, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.carry_out(request, queryset, do, done)
+        filled = form(data={**request.POST.dict(), "_form_submitted": True}, request=request)
+        if filled.is_valid():
+            self.carry_out(request, queryset, given(filled), done)
+        for name, errors in filled.errors.items():
+            self.message_user(request, f"{title}: {name}: {' '.join(errors)}", messages.ERROR)
 
     @action(description=title, icon=icon, permissions=["act"], dialog=dialog)
-    def one(self: BackOffice, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        return self.carry_out_one(request, object_id, do, done)
+    def one(
+        self: BackOffice, request: HttpRequest, filled: BaseDialogForm, object_id: str
+    ) -> HttpResponse:
+        return self.carry_out_one(request, object_id, given(filled), done)
 
     return ticked, one
 

@@ -250,6 +250,8 @@ if required("EMAIL_URL", "files") == "files":
     EMAIL_BACKEND = "shop.mail.FileBackend"
 else:
     vars().update(env.email_url("EMAIL_URL"))
+# Below the lease of a mail: while one worker waits for the mail server, no other sends it too.
+EMAIL_TIMEOUT = 10
 
 # The public API
 

@@ -1,5 +1,7 @@
 """Mails to customers: what is to be said, and whether it has been sent."""
 
+from email.utils import format_datetime
+
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import models, transaction
@@ -13,7 +15,7 @@ class Notification(Job):
     """One mail. Written by a handler with the event, sent afterwards.
 
     It is sent at least once: where a process dies between sending and noting it, once more,
-    with the same Message-ID.
+    the same to the byte. What else holds: services.py.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7)
@@ -43,9 +45,7 @@ class Notification(Job):
 
     def work(self) -> None:
         """Send it."""
-        mail = EmailMessage(
-            self.subject, self.body, to=[self.email], headers={"Message-ID": self.message_id}
-        )
-        mail.send()
+        headers = {"Message-ID": self.message_id, "Date": format_datetime(self.created_at)}
+        EmailMessage(self.subject, self.body, to=[self.email], headers=headers).send()
         with transaction.atomic():
             self.finish(sent_at=timezone.now())

@@ -1,4 +1,14 @@
-"""What can be done with notifications."""
+"""What can be done with notifications.
+
+What is guaranteed of mails: each event has its mail written once, with the delivery of the event,
+or not at all where the customer wants none. A written mail is sent until the mail server takes it,
+and parked after eight attempts, for staff to see.
+
+What cannot be: that it is sent once. Where a process dies between the mail server's yes and our
+commit, nobody knows of that yes, and the mail is sent again. It is then the same to the byte, with
+the same Message-ID: mail servers and programs that compare those show one. And two mails may
+arrive in any order; each names what it tells of.
+"""
 
 from uuid import UUID
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
+from unfold import widgets
+from unfold.forms import ActionForm, BaseDialogForm
 
 from shop.backoffice import Record, joined, label, row_action, rows
 from shop.events import delivery, handlers
@@ -68,7 +71,7 @@ class EventAdmin(Record):
     ordering = ["-position"]
     fieldsets = [
         (None, {"fields": [("type", "recorded_at"), ("stream", "version"), "actor", "links"]}),
-        ("What happened", {"fields": ["data"]}),
+        ("What happened", {"fields": ["data", "data_version"]}),
         (
             "Where it came from",
             {
@@ -91,22 +94,42 @@ class EventAdmin(Record):
         )
 
 
+class DiscardForm(BaseDialogForm):
+    """Why an event is never to have its effect."""
+
+    reason = forms.CharField(max_length=200, widget=widgets.UnfoldAdminTextInputWidget)
+
+
+class DeliveryActions(ActionForm):
+    """Asks for the reason where deliveries are discarded."""
+
+    reason = forms.CharField(
+        label="",
+        required=False,
+        widget=widgets.UnfoldAdminTextInputWidget(
+            attrs={"placeholder": "Why?", "x-show": "action === 'discard'"}
+        ),
+    )
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(JobAdmin):
     icon = "local_post_office"
     list_display = ["type", "handler", "shown_state", "attempts", "stream", "received_at", "error"]
     list_filter = ["state", OfContext, OfHandler, OfType, "received_at"]
     search_fields = ["stream", "event_id"]
-    actions = ["retry", "discard"]
-    actions_detail = ["retry_one", "discard_one"]
+    action_form = DeliveryActions
+    actions = ["retry", "replay", "discard"]
+    actions_detail = ["retry_one", "replay_one", "discard_one"]
     fieldsets = [
         (None, {"fields": [("shown_state", "attempts"), ("handler", "due_at"), "error"]}),
         ("Event", {"fields": ["type", "stream", "links", ("received_at", "done_at"), "event"]}),
     ]
 
     discard, discard_one = row_action(
-        delivery.discard, "Discard for good", "discarded", icon="delete"
+        delivery.discard, "Discard for good", "discarded", icon="delete", form=DiscardForm
     )
+    replay, replay_one = row_action(delivery.replay, "Replay", "due again", icon="replay")
 
     @admin.display(description="state", ordering="state")
     def shown_state(self, row: Delivery) -> str:

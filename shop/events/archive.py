@@ -22,9 +22,9 @@ from typing import BinaryIO
 from django.db.models import Exists, OuterRef
 
 from shop.events import feed, handlers, replay
-from shop.events.envelope import Json, to_json
+from shop.events.envelope import Json
 from shop.events.models import Delivery, Event, EventQuerySet, RelayPosition
-from shop.events.store import envelope
+from shop.events.store import cloud_event
 
 MINIMUM_AGE = timedelta(days=7)
 BATCH = 500
@@ -74,22 +74,15 @@ def archive_events(before: datetime, file: Path) -> Iterator[Progress]:
                 break
             old = list(_removable(page, before))
             if old:
-                _write(target, (cloud_event(event) for event in old))
+                _write(target, (_line(event) for event in old))
                 removed += Event.objects.filter(pk__in=[e.pk for e in old]).delete()[0]
             last = _position(page[-1])
             yield Progress(removed, page[-1].recorded_at)
 
 
-def cloud_event(event: Event) -> Json:
-    """A stored event in the JSON format of CloudEvents 1.0. `position` is that of its feed."""
-    attributes = {k: v for k, v in to_json(envelope(event)).items() if v not in ("", None)}
-    at = f"{event.transaction_id}:{event.position}"
-    return attributes | {"data": event.data, "position": at}
-
-
 def _removable(page: list[Event], before: datetime) -> Iterable[Event]:
-    relay = RelayPosition.objects.filter(name="relay").first() or RelayPosition()
-    published = (relay.transaction_id, relay.position)
+    relays = RelayPosition.objects.values_list("transaction_id", "position")
+    published = min(relays, default=feed.START)
     read = _read_by_all()
     passed = [
         event.pk
@@ -123,6 +116,10 @@ def _settled(row: Delivery, before: datetime) -> bool:
 def _at(row: Delivery) -> feed.Position:
     position = row.event["position"]
     return int(position["transaction"]), int(position["id"])
+
+
+def _line(event: Event) -> Json:
+    return cloud_event(event) | {"position": f"{event.transaction_id}:{event.position}"}
 
 
 def _position(event: Event) -> feed.Position:

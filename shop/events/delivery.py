@@ -33,15 +33,9 @@ class NotParked(Conflict):
 
 
 class NotReplayable(Conflict):
-    """Some effects must not be had twice."""
+    """It has not had its effect, or its effect must not be had twice."""
 
     code = "not_replayable"
-
-    def __init__(self, handler: handlers.Handler) -> None:
-        super().__init__(
-            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
-            "its effects may be had again."
-        )
 
 
 @shared_task(name=TASK, bind=True)
@@ -72,6 +66,8 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     where one of them fails or has come before. Then each by itself; one that fails is kept, to be
     tried again.
     """
+    if handler.in_order and len(events) > 1:
+        return sum(handle([event], handler) for event in events)
     try:
         return _have_effect(events, handler)
     except Exception as error:
@@ -81,7 +77,12 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
 
 
 def _have_effect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
-    deliveries = [_new(event, handler) for event in events if not _forgotten(event, handler)]
+    late = timezone.now() - LATE
+    deliveries = [
+        _new(event, handler)
+        for event in events
+        if feed.time(event) > late or not forgotten(event, handler)
+    ]
     answers = [delivery.ask() for delivery in deliveries]
     for delivery in deliveries:
         delivery.attempts, delivery.state = 1, Delivery.State.DONE
@@ -104,7 +105,7 @@ def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Except
     delivery.hold()
     with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
         delivery.save(force_insert=True)
-        delivery.fail(error)
+        delivery.give_back(error)
     return 0
 
 
@@ -119,11 +120,19 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     return len(missing)
 
 
+def check_replayable(handler: handlers.Handler) -> None:
+    """Raises NotReplayable where a handler does not say that it is."""
+    if not handler.replay:
+        raise NotReplayable(
+            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
+            "its effects may be had again."
+        )
+
+
 def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     """Make each event due to this handler, also where it is done. What was discarded stays so.
     Raises NotReplayable."""
-    if not handler.replay:
-        raise NotReplayable(handler)
+    check_replayable(handler)
     expect(events, handler)
     settled = Delivery.objects.filter(
         Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
@@ -139,19 +148,33 @@ def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     )
 
 
-def discard(delivery: Delivery) -> None:
+def replay(delivery: Delivery) -> None:
+    """Have one delivery that is done once more. Raises NotReplayable."""
+    done = Delivery.objects.filter(
+        pk=delivery.pk, state=Delivery.State.DONE, done_at__isnull=False
+    ).first()
+    if not done:
+        raise NotReplayable("Only a delivery that is done can be replayed.")
+    try:
+        handler = handlers.named(done.handler)
+    except LookupError as error:
+        raise NotReplayable(f"There is {error}.") from None
+    again([ParseDict(done.event, events_pb2.Event(), ignore_unknown_fields=True)], handler)
+
+
+def discard(delivery: Delivery, reason: str) -> None:
     """Settle a parked delivery without its effect: its handler will never have this event. It is
     done then, but at no time. Raises NotParked."""
     by = correlation.current().actor
     parked = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PARKED)
-    error = f"discarded by {by}; {delivery.error}"
+    error = f"discarded by {by}: {reason}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
 
 
-def _forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
+def forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
     """Whether an event was delivered so long ago that its delivery has been removed."""
-    if feed.time(event) > timezone.now() - LATE or feed.at(event) > feed.reached()[handler.name]:
+    if feed.at(event) > feed.reached()[handler.name]:
         return False
     return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
 
@@ -163,6 +186,7 @@ def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:
         context=handler.context,
         type=event.type,
         stream=event.subject,
+        version=event.sequence,
         event=to_json(event),
         due_at=Now(),
     )

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
 from protos import events_pb2
+from protos.upcasters import UPCASTERS, present_version
 
 Json = dict[str, object]
 
@@ -34,12 +35,31 @@ def to_json(message: Message) -> Json:
     )
 
 
-def to_message(event: events_pb2.Event) -> Message:
-    """The contract's message that an event carries. Fields that are not known here are dropped.
+class NewerEvent(Exception):
+    """What an event means has changed, and nobody has told this deployment how."""
 
-    Raises LookupError for a type that no contract here has.
+
+def to_message(event: events_pb2.Event) -> Message:
+    """The contract's message that an event carries, in its present meaning. Fields that are not
+    known here are dropped.
+
+    Raises LookupError for a type that no contract here has, NewerEvent for one of tomorrow.
     """
     import_module(f"protos.{event.type.partition('.')[0]}_pb2")
     descriptor = descriptor_pool.Default().FindMessageTypeByName(event.type)
     message: Message = message_factory.GetMessageClass(descriptor)()
-    return ParseDict(json.loads(event.data), message, ignore_unknown_fields=True)
+    return ParseDict(_upcast(event), message, ignore_unknown_fields=True)
+
+
+def _upcast(event: events_pb2.Event) -> Json:
+    version = event.dataversion or 1  # from who does not know of versions yet
+    present = present_version(event.type)
+    if version > present:
+        raise NewerEvent(
+            f"{event.type} has version {version}, and this deployment knows {present}: "
+            "deploy its contract here, then retry"
+        )
+    data: Json = json.loads(event.data)
+    for upcaster in UPCASTERS.get(event.type, [])[version - 1 :]:
+        data = upcaster(data)
+    return data

@@ -39,12 +39,28 @@ def read(
     return events, max([after, reached, *(at(event) for event in events[-1:])])
 
 
+def last_before(
+    source: str, types: Iterable[str], stream: str, version: int
+) -> events_pb2.Event | None:
+    """The last event of these types in a stream before a version of it; None where there is none.
+
+    Raises LookupError for a context that is deployed in a version that cannot tell, grpc.RpcError.
+    """
+    request = events_pb2.ReadRequest(
+        source=source, types=sorted(types), subject=stream, before=version, limit=1
+    )
+    events = stub(EventFeedStub, source).Read(request).events
+    if events and (events[0].subject != stream or events[0].sequence >= version):
+        raise LookupError(f"the feed of {source} cannot tell what came before: it is too old")
+    return events[0] if events else None
+
+
 def by_source(handlers: Iterable[Handler]) -> dict[str, list[Handler]]:
-    """The handlers of each context's events."""
-    found: dict[str, list[Handler]] = defaultdict(list)
+    """The handlers of each context's events, each once."""
+    found: dict[str, dict[str, Handler]] = defaultdict(dict)
     for handler in handlers:
-        found[source_of(handler.type)].append(handler)
-    return found
+        found[source_of(handler.type)][handler.name] = handler
+    return {source: list(each.values()) for source, each in found.items()}
 
 
 def reached() -> dict[str, Position]:

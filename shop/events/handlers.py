@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from shop.events.envelope import type_of
+from shop.events.envelope import source_of, type_of
 
 Function = Callable[..., None]
 Ask = Callable[[Any], Any]
@@ -16,7 +16,8 @@ Ask = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Handler:
-    """A function that one context runs, once, for every event of a type."""
+    """A function that one context runs, once, for every event of a type. One that hears several
+    types is several handlers of one name."""
 
     name: str
     context: str
@@ -24,13 +25,14 @@ class Handler:
     function: Function
     asks: tuple[Ask, ...]
     replay: bool = False
+    in_order: bool = False
 
 
-_handlers: dict[str, Handler] = {}
+_handlers: dict[str, Handler] = {}  # by name and type
 
 
 def on(
-    event: type[Message], *, ask: Ask | None = None, replay: bool = False
+    *events: type[Message], ask: Ask | None = None, replay: bool = False, in_order: bool = False
 ) -> Callable[[Function], Function]:
     """Decorator: run this function for every such event, once.
 
@@ -41,30 +43,52 @@ def on(
 
     `replay` says that it may have its effect again, because it makes a read model that can be
     emptied and made anew (`manage.py replay`). What sends mails or takes money may not.
+
+    `in_order` says that the events of one stream take effect in the stream's order: each waits
+    for those before it, also for one that is parked. Streams do not wait for each other.
+
+    Several events must be of one context. A handler that is given one more hears that from then
+    on; under a new name it hears everything from the start. Raises ValueError.
     """
 
     def register(function: Function) -> Function:
         context = function.__module__.split(".")[1]
         name = f"{context}.{function.__name__}"
+        if len({source_of(type_of(event)) for event in events}) != 1:
+            raise ValueError(f"{name} must hear events of one context")
         asks = (ask,) if ask else ()
-        add(Handler(name, context, type_of(event), function, asks, replay))
+        add(
+            *(
+                Handler(name, context, type_of(event), function, asks, replay, in_order)
+                for event in events
+            )
+        )
         return function
 
     return register
 
 
-def add(handler: Handler) -> None:
-    """Register a handler that is made otherwise. Raises ValueError where its name is taken."""
-    if handler.name in _handlers:
-        raise ValueError(f"there are two handlers {handler.name}")
-    _handlers[handler.name] = handler
+def add(*made: Handler) -> None:
+    """Register what one function hears. Raises ValueError where its name is taken."""
+    taken = {handler.name for handler in _handlers.values()}
+    for handler in made:
+        if handler.name in taken:
+            raise ValueError(f"there are two handlers {handler.name}")
+        _handlers[f"{handler.name} {handler.type}"] = handler
 
 
 def named(name: str) -> Handler:
-    """A handler by its name, such as "orders.start_shipping". Raises LookupError."""
-    if name not in _handlers:
-        raise LookupError(f"no handler {name!r} here")
-    return _handlers[name]
+    """A handler by its name, such as "orders.start_shipping"; of several, any. Raises
+    LookupError."""
+    for handler in _handlers.values():
+        if handler.name == name:
+            return handler
+    raise LookupError(f"no handler {name!r} here")
+
+
+def types_of(*names: str) -> set[str]:
+    """The types of events that the handlers of these names hear."""
+    return {handler.type for handler in _handlers.values() if handler.name in names}
 
 
 def registered(context: str | None = None, type: str | None = None) -> list[Handler]:

@@ -89,6 +89,9 @@ class Event(models.Model):
     version = models.PositiveIntegerField(help_text="In its stream, from 1")
     type = models.CharField(max_length=100)
     data = models.JSONField()
+    data_version = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="Of what the data means: protos/upcasters.py"
+    )
     correlation_id = models.CharField(max_length=64, db_index=True)
     causation_id = models.CharField(max_length=64, blank=True)
     actor = models.CharField(max_length=100, blank=True)
@@ -117,6 +120,9 @@ class Delivery(Job):
     context = models.CharField(max_length=50)
     type = models.CharField(max_length=100)
     stream = models.CharField(max_length=100, db_index=True)
+    version = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Of the event, in its stream"
+    )
     event = models.JSONField(help_text="The event as it came, with its envelope")
     received_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True, blank=True)
@@ -142,8 +148,13 @@ class Delivery(Job):
             self.have_effect(answers)
 
     def ask(self) -> list[Any]:
-        """What the handler wants to know of others, outside any transaction."""
+        """What the handler wants to know of others, outside any transaction. Raises NotYet where
+        an earlier event has to have its effect first."""
+        from shop.events.ordering import wait_for_earlier  # it reads deliveries itself
+
         handler = handlers.named(self.handler)
+        if handler.in_order:
+            wait_for_earlier(self)
         with self._in_its_name():
             return [ask(self._message) for ask in handler.asks]
 

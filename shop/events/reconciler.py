@@ -34,7 +34,7 @@ def _compare(source: str, listeners: list[handlers.Handler]) -> int:
     events, upto = _read(source, listeners, after=min(reached[h.name] for h in listeners))
     for handler in listeners:
         new = [event for event in events if feed.at(event) > reached[handler.name]]
-        mine = [event for event in new if event.type == handler.type]
+        mine = [event for event in new if event.type in handlers.types_of(handler.name)]
         missing = delivery.expect(mine, handler) if mine else 0
         if missing:
             log.warning("%s had missed %d of %d events", handler.name, missing, len(mine))
@@ -48,7 +48,8 @@ def _read(
     source: str, listeners: list[handlers.Handler], after: feed.Position
 ) -> tuple[list[events_pb2.Event], feed.Position]:
     """What has had the time to arrive, and the position up to which that is all."""
-    events, upto = feed.read(source, {h.type for h in listeners}, after, limit=BATCH)
+    types = handlers.types_of(*(handler.name for handler in listeners))
+    events, upto = feed.read(source, types, after, limit=BATCH)
     settled = datetime.now(UTC) - GRACE
     old = list(takewhile(lambda event: feed.time(event) <= settled, events))
     if len(old) < len(events):

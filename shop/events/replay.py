@@ -13,10 +13,10 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
+from protos import events_pb2
 from shop.events import delivery, feed
-from shop.events.delivery import NotReplayable
 from shop.events.envelope import source_of
-from shop.events.handlers import Handler
+from shop.events.handlers import Handler, types_of
 from shop.events.models import Subscription
 from shop.refusal import Conflict
 
@@ -39,8 +39,7 @@ class Progress:
 
 def begin(handler: Handler, start: feed.Position) -> None:
     """Let the next `run` start after a position. Raises NotReplayable."""
-    if not handler.replay:
-        raise NotReplayable(handler)
+    delivery.check_replayable(handler)
     feed.remember(reader(handler), start)
 
 
@@ -55,7 +54,7 @@ def run(handler: Handler) -> Iterator[Progress]:
         raise NothingInterrupted(f"No replay of {handler.name} was interrupted.")
     while True:
         after = feed.reached()[name]
-        events, upto = feed.read(source_of(handler.type), [handler.type], after, BATCH)
+        events, upto = _read(handler, after)
         with transaction.atomic():
             delivery.again(events, handler)
             feed.remember(name, upto)
@@ -72,7 +71,7 @@ def position_before(handler: Handler, since: datetime) -> feed.Position:
     grpc.RpcError."""
     after = feed.START
     while True:
-        events, upto = feed.read(source_of(handler.type), [handler.type], after, BATCH)
+        events, upto = _read(handler, after)
         for event in events:
             if feed.time(event) >= since:
                 return after
@@ -84,3 +83,7 @@ def position_before(handler: Handler, since: datetime) -> feed.Position:
 def reader(handler: Handler) -> str:
     """The name under which a replay is remembered until it is through."""
     return f"replay {handler.name}"
+
+
+def _read(handler: Handler, after: feed.Position) -> tuple[list[events_pb2.Event], feed.Position]:
+    return feed.read(source_of(handler.type), types_of(handler.name), after, BATCH)

@@ -6,7 +6,7 @@ from typing import Any
 
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
-from shop.events.models import Event
+from shop.events.models import Event, EventQuerySet
 from shop.events.store import envelope, position
 from shop.rpc.registry import serve
 
@@ -16,16 +16,27 @@ MOST = 1000
 @serve(add_EventFeedServicer_to_server)
 class Feed(EventFeedServicer):
     def Read(self, request: events_pb2.ReadRequest, context: Any) -> events_pb2.ReadResponse:
+        limit = min(request.limit or MOST, MOST)
+        if request.subject:
+            return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
         last = after.last()  # first, so that nothing appears below it in between
-        events = after.filter(source=request.source)
-        if request.types:
-            events = events.filter(type__in=list(request.types))
-        limit = min(request.limit or MOST, MOST)
-        found = list(events[:limit])
+        found = list(_wanted(after, request)[:limit])
         if len(found) == limit or not last:
             last = found[-1] if found else None
         return events_pb2.ReadResponse(
             events=[envelope(event) for event in found],
             reached=position(last) if last else request.after,
         )
+
+
+def _of_stream(request: events_pb2.ReadRequest, limit: int) -> events_pb2.ReadResponse:
+    # What is in a stream before a version is committed before it: there is nothing to wait for.
+    stream = Event.objects.filter(stream=request.subject, version__lt=request.before)
+    found = _wanted(stream, request).order_by("-version")[:limit]
+    return events_pb2.ReadResponse(events=[envelope(event) for event in reversed(found)])
+
+
+def _wanted(events: EventQuerySet, request: events_pb2.ReadRequest) -> EventQuerySet:
+    events = events.filter(source=request.source)
+    return events.filter(type__in=list(request.types)) if request.types else events

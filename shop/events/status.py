@@ -55,10 +55,11 @@ class Deliveries:
 
 @dataclass(frozen=True)
 class Status:
-    """`subscriptions` are by handler; None where the context whose feed it is did not answer."""
+    """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
+    where the context whose feed it is did not answer."""
 
     deployment: str
-    relay: Lag
+    relays: dict[str, Lag]
     subscriptions: dict[str, Lag | None]
     deliveries: Deliveries
 
@@ -67,13 +68,14 @@ class Status:
         than `lag`."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
-        if self.relay.seconds > lag:
-            yield f"the relay is {self.relay.seconds:.0f} s behind"
-        for handler, behind in self.subscriptions.items():
-            if behind is None:
+        for name, behind in self.relays.items():
+            if behind.seconds > lag:
+                yield f"{name} is {behind.seconds:.0f} s behind"
+        for handler, unread in self.subscriptions.items():
+            if unread is None:
                 yield f"{handler}: its feed does not answer"
-            elif behind.seconds > lag:
-                yield f"{handler} is {behind.seconds:.0f} s behind its feed"
+            elif unread.seconds > lag:
+                yield f"{handler} is {unread.seconds:.0f} s behind its feed"
         oldest = self.deliveries.oldest
         if oldest and oldest.seconds > lag:
             yield f"{oldest.handler}: event {oldest.event_id} waits for {oldest.seconds:.0f} s"
@@ -85,15 +87,13 @@ class Status:
 
 def status() -> Status:
     """How this deployment's events get on. Asks the contexts that its handlers listen to."""
-    return Status(settings.DEPLOYMENT.name, relay(), subscriptions(), deliveries())
+    return Status(settings.DEPLOYMENT.name, relays(), subscriptions(), deliveries())
 
 
-def relay() -> Lag:
-    """What has been committed here and not been published."""
-    reached = RelayPosition.objects.filter(name="relay").first() or RelayPosition()
-    behind = Event.objects.beyond(reached.transaction_id, reached.position)
-    oldest = behind.first()
-    return Lag(behind[:MOST].count(), _age(oldest.recorded_at)) if oldest else Lag()
+def relays() -> dict[str, Lag]:
+    """What has been committed here and not been published, by each relay that ever ran."""
+    reached = {"relay": RelayPosition()} | {r.name: r for r in RelayPosition.objects.all()}
+    return {name: _unpublished(relay) for name, relay in reached.items()}
 
 
 def subscriptions() -> dict[str, Lag | None]:
@@ -118,6 +118,12 @@ def deliveries() -> Deliveries:
     )
 
 
+def _unpublished(relay: RelayPosition) -> Lag:
+    behind = Event.objects.beyond(relay.transaction_id, relay.position)
+    oldest = behind.first()
+    return Lag(behind[:MOST].count(), _age(oldest.recorded_at)) if oldest else Lag()
+
+
 def _waiting(delivery: Delivery) -> Waiting:
     return Waiting(
         handler=delivery.handler,
@@ -133,14 +139,15 @@ def _behind(
     source: str, listeners: list[handlers.Handler]
 ) -> Iterator[tuple[handlers.Handler, Lag | None]]:
     reached = feed.reached()
-    types = {handler.type for handler in listeners}
+    types = handlers.types_of(*(handler.name for handler in listeners))
     found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have come equally far
     for handler in listeners:
         after = reached[handler.name]
         try:
             if after not in found:
                 found[after], _ = feed.read(source, types, after)
-            yield handler, _lag([e for e in found[after] if e.type == handler.type])
+            mine = handlers.types_of(handler.name)
+            yield handler, _lag([event for event in found[after] if event.type in mine])
         except grpc.RpcError:
             yield handler, None
 

@@ -12,8 +12,9 @@ from django.db.models.functions import Coalesce
 from google.protobuf.message import Message
 
 from protos import events_pb2
+from protos.upcasters import present_version
 from shop.events import wakeup
-from shop.events.envelope import source_of, to_json, type_of
+from shop.events.envelope import Json, source_of, to_json, type_of
 from shop.events.models import CurrentTransaction, Event
 from shop.refusal import Conflict
 from shop.telemetry import correlation
@@ -49,6 +50,7 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
             version=before + 1,
             type=type_of(message),
             data=to_json(message),
+            data_version=present_version(type_of(message)),
             correlation_id=why.id,
             causation_id=why.causation,
             actor=why.actor,
@@ -79,6 +81,7 @@ def envelope(event: Event) -> events_pb2.Event:
         sequence=event.version,
         datacontenttype="application/json",
         data=json.dumps(event.data),
+        dataversion=event.data_version,
         correlationid=event.correlation_id,
         causationid=event.causation_id,
         actor=event.actor,
@@ -92,3 +95,12 @@ def envelope(event: Event) -> events_pb2.Event:
 def position(event: Event) -> events_pb2.Position:
     """Where a stored event stands in its database's commit order."""
     return events_pb2.Position(transaction=event.transaction_id, id=event.position)
+
+
+def cloud_event(event: Event) -> Json:
+    """A stored event in the JSON format of CloudEvents 1.0, for those outside the shop. `sequence`
+    sorts as text, as its extension wants it; the position is the store's own affair."""
+    attributes = to_json(envelope(event))
+    del attributes["position"]
+    attributes |= {"sequence": f"{event.version:010}", "data": event.data}
+    return {name: value for name, value in attributes.items() if value != ""}

@@ -19,6 +19,14 @@ class LeaseLost(Exception):
     """Somebody else holds this by now: what was being done must be rolled back."""
 
 
+class NotYet(Exception):
+    """Something else has to be done first: try again after so many seconds. Costs no attempt."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
 class Lease(models.Model):
     """A named right that at most one process has at a time, such as being the relay."""
 
@@ -134,7 +142,7 @@ class Job(models.Model):
         except LeaseLost:
             return False
         except Exception as error:
-            self.fail(error)
+            self.give_back(error)
             return False
         return True
 
@@ -165,6 +173,21 @@ class Job(models.Model):
         else:
             changes |= {"due_at": Now() + self.backoff()}
         self.held().update(**changes)
+
+    def give_back(self, error: Exception) -> None:
+        """An attempt was not the last: due again, or parked."""
+        if isinstance(error, NotYet):
+            self.postpone(error)
+        else:
+            self.fail(error)
+
+    def postpone(self, why: NotYet) -> None:
+        """Due again after a while, however often."""
+        self.held().update(
+            due_at=Now() + timedelta(seconds=why.seconds),
+            granted_attempts=F("granted_attempts") + 1,
+            error=str(why)[:2000],
+        )
 
     def backoff(self) -> timedelta:
         """How long to wait after this attempt: 1, 2, 4 … 60 seconds."""

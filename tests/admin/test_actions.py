@@ -14,6 +14,7 @@ from apps.orders.models import Order
 from apps.payments.models import Payment
 from apps.users import sessions
 from apps.users.models import Session, User
+from shop.events import handlers
 from shop.events.models import Delivery, Event
 from shop.jobs.models import Job
 from shop.saga.models import Saga
@@ -26,9 +27,10 @@ from tests.machine import settle
 pytestmark = pytest.mark.django_db
 
 
-def act(desk: Client, action: str, *chosen: Any) -> list[str]:
+def act(desk: Client, action: str, *chosen: Any, **fields: Any) -> list[str]:
     """Run an action on ticked rows; what the page then says."""
-    form = {"action": action, "_selected_action": [row.pk for row in chosen], "index": 0}
+    ticked = [row.pk for row in chosen]
+    form = {"action": action, "_selected_action": ticked, "index": 0} | fields
     return messages_of(desk.post(listed(chosen[0]), form, follow=True))
 
 
@@ -146,13 +148,52 @@ def test_only_what_is_parked_can_be_discarded(place: Any, boss: User, desk: Clie
     settle()
     last, other = Delivery.objects.order_by("-pk")[:2]
     parked(last)
-    assert sorted(act(desk, "discard", last, other)) == [
+    assert sorted(act(desk, "discard", last, other, reason="a fake order")) == [
         "1 delivery discarded.",
         f"{other}: Only a parked delivery can be discarded.",
     ]
     last.refresh_from_db()
-    assert (last.state, last.error) == ("done", f"discarded by user-{boss.id}; not today")
+    why = f"discarded by user-{boss.id}: a fake order; not today"
+    assert (last.state, last.error) == ("done", why)
     assert "discarded" in desk.get(listed(Delivery)).content.decode()
+
+
+def test_nothing_is_discarded_without_a_reason(place: Any, desk: Client) -> None:
+    """An event that never had its effect, and nobody knows why."""
+    place()
+    settle()
+    last = Delivery.objects.latest("pk")
+    parked(last)
+    assert "Why?" in desk.get(listed(Delivery)).content.decode()
+    assert act(desk, "discard", last) == ["Discard for good: reason: This field is required."]
+    url = page(last).replace("/change/", "/discard_one/")
+    assert 'name="reason"' in desk.get(url).content.decode()
+    desk.post(url, {"_form_submitted": "True", "reason": " "})
+    assert Delivery.objects.get(pk=last.pk).state == "parked"
+    assert press(desk, "discard_one", last, reason="a fake order") == ["1 delivery discarded."]
+
+
+def test_only_what_may_happen_again_is_replayed(
+    place: Any, desk: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail that goes out twice by a click; a read model that cannot be mended by one."""
+    place()
+    settle()
+    mail = Delivery.objects.filter(handler="notifications.tell_paid").get()
+    (said,) = press(desk, "replay_one", mail)
+    assert "notifications.tell_paid cannot be replayed" in said
+    again = handlers.Handler("orders.carry_out", "orders", "order.OrderCreated", print, (), True)
+    monkeypatch.setitem(handlers._handlers, "orders.carry_out order.OrderCreated", again)
+    created = Delivery.objects.filter(handler="orders.carry_out").get()
+    assert press(desk, "replay_one", created) == ["1 delivery due again."]
+    (said,) = press(desk, "replay_one", created)
+    assert said.endswith("Only a delivery that is done can be replayed.")
+    settle()
+    created.refresh_from_db()
+    assert (created.state, created.attempts) == ("done", 2)
+    Delivery.objects.filter(pk=created.pk).update(handler="orders.gone")
+    (said,) = press(desk, "replay_one", created)
+    assert said.endswith("There is no handler 'orders.gone' here.")
 
 
 def test_restock_adds_once_however_often_it_is_clicked(mug: Product, desk: Client) -> None:

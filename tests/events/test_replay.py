@@ -104,7 +104,7 @@ def test_what_was_discarded_stays_so_and_what_was_never_delivered_comes(
 ) -> None:
     Lease.objects.all().delete()
     Delivery.objects.filter(event_id=events[0].id).update(state="parked", done_at=None)
-    delivery.discard(Delivery.objects.get(event_id=events[0].id))
+    delivery.discard(Delivery.objects.get(event_id=events[0].id), "a test")
     Delivery.objects.filter(event_id=events[1].id).delete()
     Delivery.objects.filter(event_id=events[2].id).update(state="parked", attempts=8)
     replayed("--from", "0")

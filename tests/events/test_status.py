@@ -65,10 +65,13 @@ def test_the_relay_is_behind_by_what_it_has_not_published() -> None:
     RelayPosition.objects.create(
         name="relay", transaction_id=events[1].transaction_id, position=events[1].position
     )
-    assert status.relay().events == 3
-    assert 90 <= status.relay().seconds < 150
-    RelayPosition.objects.update(position=events[-1].position)
-    assert status.relay() == status.Lag(0, 0)
+    assert status.relays()["relay"].events == 3
+    assert 90 <= status.relays()["relay"].seconds < 150
+    last = {"transaction_id": events[-1].transaction_id, "position": events[-1].position}
+    RelayPosition.objects.update(**last)
+    RelayPosition.objects.create(name="another sink")
+    assert status.relays()["relay"] == status.Lag(0, 0)
+    assert status.relays()["another sink"].events == 5
 
 
 def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
@@ -122,7 +125,7 @@ def test_what_is_behind_is_a_problem_only_beyond_the_limit() -> None:
     with pytest.raises(CommandError) as problems:
         printed("--check")
     assert [line.partition(" 9")[0] for line in str(problems.value).splitlines()] == [
-        "the relay is",
+        "relay is",
         f"{HANDLER} is",
     ]
 

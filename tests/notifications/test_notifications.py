@@ -18,7 +18,7 @@ from protos.notification_pb2_grpc import NotificationServiceStub
 from shop.events.models import Delivery
 from shop.rpc.stubs import stub
 from tests.conftest import ClientFor, MakeUser
-from tests.machine import do_jobs, settle
+from tests.machine import deliver_events, do_jobs, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -151,6 +151,45 @@ def test_a_mail_that_is_sent_twice_is_one_file(alice: User, settings: Any) -> No
     assert Notification.objects.get().attempts == 2
     assert [file.suffix for file in files] == [".eml"]
     assert welcome.message_id in files[0].read_text()
+
+
+def test_who_dies_after_sending_sends_the_same_mail_again(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail that is lost because it was noted before it was sent; one that comes twice and
+    looks like two."""
+
+    def die(self: Any, **changes: Any) -> None:
+        raise KeyboardInterrupt
+
+    deliver_events()
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Notification, "finish", die)
+        do_jobs()
+    welcome = Notification.objects.get()
+    assert (welcome.state, welcome.attempts, len(mail.outbox)) == ("waiting", 1, 1)
+    do_jobs()
+    assert len(mail.outbox) == 1  # the dead one's lease
+
+    try_again()
+    first, second = (sent.message() for sent in mail.outbox)
+    assert first.as_bytes() == second.as_bytes()
+    assert first["Message-ID"] == welcome.message_id
+    try_again()
+    assert len(mail.outbox) == 2
+
+
+def test_no_mail_server_may_take_longer_than_a_mail_is_ours(settings: Any) -> None:
+    """One worker waits for an answer, and another one sends the mail as well."""
+    assert Notification.lease.total_seconds() > settings.EMAIL_TIMEOUT
+
+
+def test_no_two_mails_have_the_same_id(client: APIClient) -> None:
+    """A mail that the mail server drops, because it takes it for another."""
+    order(client), order(client)
+    settle()
+    ids = {sent.message()["Message-ID"] for sent in mail.outbox}
+    assert len(ids) == len(mail.outbox) == 5
 
 
 def test_everybody_sees_their_own(

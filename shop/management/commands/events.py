@@ -105,9 +105,8 @@ def _time(text: str) -> datetime:
 
 def _tables(found: status.Status) -> list[Table | str]:
     behind = Table("what", "events behind", "oldest", title=f"Events of {found.deployment}")
-    behind.add_row("relay", *_lag(found.relay))
-    for handler, lag in found.subscriptions.items():
-        behind.add_row(handler, *_lag(lag))
+    for name, lag in [*found.relays.items(), *found.subscriptions.items()]:
+        behind.add_row(name, *_lag(lag))
     waiting = Table("handler", "parked", title="Deliveries given up")
     for handler, count in found.deliveries.parked.items():
         waiting.add_row(handler, str(count))
