@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from protos import events_pb2
 from shop.events.delivery import TASK
 from shop.events.queues import EVENTS
+from shop.events.relay import TOGETHER
 from shop.flow import Flow, Told
 
 Schema = dict[str, Any]
@@ -116,19 +117,20 @@ def _message(told: Told, comments: Comments) -> Schema:
         "allOf": [{"$ref": f"#/components/schemas/{events_pb2.Event.DESCRIPTOR.full_name}"}],
         "properties": {"type": {"const": told.type}, "data": data},
     }
+    together = {"type": "array", "items": event, "minItems": 1, "maxItems": TOGETHER}
     return {
         "name": told.type,
         "title": told.name,
         "description": "\n\n".join(filter(None, words)),
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/headers"},
-        "correlationId": {"location": "$message.payload#/0/0/correlationid"},
+        "correlationId": {"location": "$message.payload#/0/0/0/correlationid"},
         "payload": {
             "type": "array",
-            "description": "The task's arguments, of which the event is the only one; its keyword "
-            "arguments; and what Celery puts beside them.",
+            "description": "The task's arguments, of which the events that travel together are the "
+            "only one; its keyword arguments; and what Celery puts beside them.",
             "items": [
-                {"type": "array", "items": [event], "minItems": 1, "maxItems": 1},
+                {"type": "array", "items": [together], "minItems": 1, "maxItems": 1},
                 {"type": "object", "maxProperties": 0},
                 {"type": "object"},
             ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ from kombu.utils.json import dumps, loads
 
 class Channel(filesystem.Channel):
     """A channel whose messages and bindings are never seen half written."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._listed: defaultdict[str, deque[str]] = defaultdict(deque)  # by queue, still to take
 
     def _folder(self) -> Path:
         """Where messages lie. One folder for both directions; made again where it is gone."""
@@ -49,10 +54,12 @@ class Channel(filesystem.Channel):
         draft.rename(folder / name)
 
     def _get(self, queue: str, timeout: Any = None) -> Any:
-        folder = self._folder()
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208  # names are all it needs
-            if name.partition(".")[2] != f"{queue}.msg":
-                continue
+        folder, listed = self._folder(), self._listed[queue]
+        if not listed:  # the folder is read once for all that is in it, not for each message
+            names = sorted(os.listdir(folder))  # noqa: PTH208  # names are all it needs
+            listed.extend(name for name in names if name.partition(".")[2] == f"{queue}.msg")
+        while listed:
+            name = listed.popleft()
             taken = folder / f"{name}.taken"
             try:
                 (folder / name).rename(taken)

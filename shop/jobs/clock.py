@@ -22,7 +22,7 @@ Function = Callable[[], None]
 
 _periodic: list[tuple[float, Function]] = []
 
-NUDGE_AGAIN_AFTER = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 20.0  # seconds
 BATCH = 500
 
 
@@ -57,21 +57,24 @@ class Clock:
         return False
 
 
-_nudged: dict[tuple[str, str], float] = {}
+_nudged: dict[tuple[str, str], tuple[float, float]] = {}  # when again, and after which pause
 
 
 @every(seconds=0.5)
 def nudge_due_jobs() -> None:
-    """Bring every due row to a worker, again and again until one has taken it."""
-    now = monotonic()
-    for key in [key for key, at in _nudged.items() if now - at > NUDGE_AGAIN_AFTER]:
-        del _nudged[key]
+    """Bring every due row to a worker, again and again until one has taken it; ever less often, or
+    the news would pile up where nobody takes it."""
+    now, due = monotonic(), set()
     for model in apps.get_models():
         if not issubclass(model, Job):
             continue
         model.park_exhausted()
         for job in model.due()[:BATCH]:
             key = (model._meta.label, str(job.pk))
-            if key not in _nudged:
-                _nudged[key] = now
+            due.add(key)
+            again_at, pause = _nudged.get(key, (0.0, FIRST_PAUSE))
+            if now >= again_at:
+                _nudged[key] = now + pause, min(2 * pause, LONGEST_PAUSE)
                 nudge(job)
+    for key in _nudged.keys() - due:
+        del _nudged[key]

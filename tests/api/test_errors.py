@@ -144,7 +144,10 @@ def test_any_other_request_id_is_replaced(client: APIClient, given: str, path: s
 
 def test_a_healthy_process_says_so(client: APIClient) -> None:
     assert client.get("/health/live").json() == {"status": "ok"}
-    assert client.get("/health/ready").json() == {"status": "ok", "checks": {"database": "ok"}}
+    assert client.get("/health/ready").json() == {
+        "status": "ok",
+        "checks": {"database": "ok", "process": "ok"},
+    }
 
 
 def test_a_process_whose_database_lacks_a_migration_is_not_ready(client: APIClient) -> None:

@@ -131,7 +131,7 @@ def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
     clock.nudge_due_jobs()
     clock.nudge_due_jobs()
     assert nudges == [str(row.pk)]
-    monkeypatch.setattr(clock, "NUDGE_AGAIN_AFTER", -1)
+    monkeypatch.setattr(clock, "FIRST_PAUSE", -1)
     clock.nudge_due_jobs()
     assert nudges == [str(row.pk)] * 2
 
