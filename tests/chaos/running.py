@@ -150,10 +150,8 @@ class Shop:
             os.kill(pid, signal.SIGKILL)
 
     def ready(self) -> bool:
-        try:
-            return self.request("GET", "/health/ready")[0] == 200
-        except (urllib.error.URLError, OSError):
-            return False
+        """Whether every web process of every deployment serves."""
+        return all(_serves(address) for several in self.addresses.values() for address in several)
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """The status and the JSON of the answer."""
@@ -193,6 +191,14 @@ class Shop:
     def mails(self, kind: str) -> list[str]:
         """The text of every mail of a kind that was sent."""
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
+
+
+def _serves(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/health/ready", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def free_addresses(count: int) -> list[str]:
