@@ -13,10 +13,8 @@ from itertools import takewhile
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from shop.events.envelope import Json, to_json
 from shop.events.models import Event, RelayPosition
-from shop.events.relay import _remember
-from shop.events.store import envelope
+from shop.events.store import cloud_event
 
 try:
     from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -74,7 +72,7 @@ class Kafka:
         refused = self._publish(batch)
         taken = list(takewhile(lambda event: event not in refused, batch))
         if taken:
-            _remember(reached, taken[-1])
+            reached.move_to(taken[-1])
         if refused:
             self.close()
             self._most = 1  # what follows would come again with each try
@@ -133,15 +131,6 @@ class Kafka:
 def topic_of(event: Event) -> str:
     """Where an event goes: "order-events" for "order.OrderPaid"."""
     return f"{event.type.partition('.')[0]}-events"
-
-
-def cloud_event(event: Event) -> Json:
-    """An event in the JSON format of CloudEvents 1.0. `sequence` sorts as text, as its extension
-    wants it; the position is the store's own affair."""
-    attributes = to_json(envelope(event))
-    del attributes["position"]
-    attributes |= {"sequence": f"{event.version:010}", "data": event.data}
-    return {name: value for name, value in attributes.items() if value != ""}
 
 
 def _each_stream_once(events: list[Event]) -> list[Event]:

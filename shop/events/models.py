@@ -218,3 +218,11 @@ class RelayPosition(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def move_to(self, event: Event) -> None:
+        """All up to this event is published. Only forwards: a relay that lost its lease while it
+        slept must not set another one back."""
+        behind = RelayPosition.objects.filter(
+            name=self.name, transaction_id=self.transaction_id, position=self.position
+        )
+        behind.update(transaction_id=event.transaction_id, position=event.position)

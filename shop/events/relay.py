@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
-from django.db.models import QuerySet
 from kombu import Connection, Producer
 
 from shop.events import handlers, queues
@@ -40,7 +39,7 @@ class Relay:
         batch = list(waiting[:BATCH])
         if batch:
             self._publish(batch)
-            _remember(reached, batch[-1])
+            reached.move_to(batch[-1])
         return len(batch) == BATCH
 
     def close(self) -> None:
@@ -106,11 +105,3 @@ def _together(batch: list[Event]) -> Iterator[list[Event]]:
     for events in by_type.values():
         for first in range(0, len(events), TOGETHER):
             yield events[first : first + TOGETHER]
-
-
-def _remember(reached: RelayPosition, event: Event) -> None:
-    # Only forwards: a relay that lost its lease while it slept must not set another one back.
-    behind: QuerySet[RelayPosition] = RelayPosition.objects.filter(
-        name=reached.name, transaction_id=reached.transaction_id, position=reached.position
-    )
-    behind.update(transaction_id=event.transaction_id, position=event.position)

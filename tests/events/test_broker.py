@@ -139,7 +139,7 @@ def test_a_relay_that_slept_sets_nobody_back(relaying: Relay) -> None:
     old = RelayPosition.objects.create(name="relay", position=5)
     RelayPosition.objects.update(position=9)
     event = type("Event", (), {"transaction_id": 0, "position": 7})
-    relay._remember(old, event)
+    old.move_to(event)
     assert RelayPosition.objects.get().position == 9
 
 
