@@ -12,6 +12,7 @@ from time import monotonic
 
 from django.apps import apps
 from django.db import DatabaseError
+from kombu.exceptions import OperationalError
 
 from shop.jobs.models import Job
 from shop.jobs.tasks import nudge
@@ -50,7 +51,7 @@ class Clock:
             self._next[function] = monotonic() + seconds
             try:
                 function()
-            except (DatabaseError, OSError) as error:
+            except (DatabaseError, OSError, OperationalError) as error:
                 log.warning("%s: %s: %s", function.__name__, type(error).__name__, error)
             except Exception:
                 log.exception("%s.%s failed", function.__module__, function.__name__)
