@@ -22,6 +22,9 @@ from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.json import dumps, loads
 
+# What this process has bound: folder, exchange, routing key, pattern, queue.
+BOUND: set[tuple[str, str, str, str, str]] = set()
+
 
 class Channel(filesystem.Channel):
     """A channel whose messages and bindings are never seen half written."""
@@ -40,11 +43,19 @@ class Channel(filesystem.Channel):
         self._folder()
 
     def get_table(self, exchange: str) -> Any:
-        """The bindings of an exchange. Raises ChannelError where its file is gone: kombu would
-        drop the message, and whoever publishes must declare its queues again."""
-        if not (self.control_folder / f"{exchange}.exchange").exists():
-            raise ChannelError(f"exchange {exchange!r} has no bindings (any more)")
-        return super().get_table(exchange)
+        """The bindings of an exchange, with all that this process has ever made: the folder may
+        have been emptied, and another process may have begun it anew with its own alone. kombu
+        would drop the message. Raises ChannelError where there is none at all."""
+        table = super().get_table(exchange)
+        there = {(str(self.control_folder), exchange, *entry) for entry in table}
+        lost = {
+            bound for bound in BOUND - there if bound[:2] == (str(self.control_folder), exchange)
+        }
+        for _, *bound in lost:
+            self._queue_bind(*bound)
+        if not (table or lost):
+            raise ChannelError(f"exchange {exchange!r} has no bindings")
+        return super().get_table(exchange) if lost else table
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         folder = self._folder()
@@ -71,6 +82,7 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _queue_bind(self, exchange: str, routing_key: Any, pattern: Any, queue: str) -> None:
+        BOUND.add((str(self.control_folder), exchange, routing_key or "", pattern or "", queue))
         with self._bindings():
             file = self.control_folder / f"{exchange}.exchange"
             if not file.exists():

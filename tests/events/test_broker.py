@@ -16,7 +16,6 @@ import pytest
 from celery import current_app
 from django.db import connection, transaction
 from kombu import Connection, Exchange, Queue, binding
-from kombu.exceptions import ChannelError
 
 from protos.order_pb2 import OrderCreated
 from shop.events import delivery, queues, relay
@@ -129,8 +128,6 @@ def test_an_emptied_folder_is_filled_again(
     shutil.rmtree(tmp_path / "bindings")
     shutil.rmtree(tmp_path / "messages")
     ids = record_some(2)
-    with pytest.raises(ChannelError):
-        keep_stepping(relaying)
     assert published(relaying, broker, 2) == ids
 
 
