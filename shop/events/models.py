@@ -24,20 +24,9 @@ from shop.telemetry.correlation import Correlation, correlated
 from shop.telemetry.tracing import span
 
 
-class CurrentTransaction(Func):
-    """The id of the writing transaction. SQLite has one writer at a time, and needs none."""
-
-    output_field = models.BigIntegerField()
-
-    def as_sql(self, *args: Any, **extra: Any) -> Any:
-        return "0", ()
-
-    def as_postgresql(self, *args: Any, **extra: Any) -> Any:
-        return "pg_current_xact_id()::text::bigint", ()
-
-
 class OldestOpenTransaction(Func):
-    """Transactions below this id have all ended: nothing can appear among them any more."""
+    """Transactions below this id have all ended: nothing can appear among them any more. SQLite
+    has one writer at a time; all its events have the id 0."""
 
     output_field = models.BigIntegerField()
 
@@ -92,7 +81,7 @@ class Event(models.Model):
     data_version = models.PositiveSmallIntegerField(
         default=1, db_default=1, help_text="Of what the data means: protos/upcasters.py"
     )
-    correlation_id = models.CharField(max_length=64, db_index=True)
+    correlation_id = models.CharField(max_length=64)
     causation_id = models.CharField(max_length=64, blank=True)
     actor = models.CharField(max_length=100, blank=True)
     traceparent = models.CharField(max_length=55, blank=True)
@@ -105,7 +94,8 @@ class Event(models.Model):
             models.UniqueConstraint(fields=["stream", "version"], name="events_event_version")
         ]
         indexes = [
-            models.Index(fields=["transaction_id", "position"], name="events_event_commit_order")
+            models.Index(fields=["transaction_id", "position"], name="events_event_commit_order"),
+            models.Index(fields=["correlation_id"], name="events_event_correlation"),
         ]
 
     def __str__(self) -> str:

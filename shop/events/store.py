@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import cache
 
 from django.db import IntegrityError, connection
-from django.db.models import Max, Subquery
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce
+from django.db.models import Max
 from google.protobuf.message import Message
 
 from protos import events_pb2
 from protos.upcasters import present_version
 from shop.events import wakeup
 from shop.events.envelope import Json, source_of, to_json, type_of
-from shop.events.models import CurrentTransaction, Event
+from shop.events.models import Event
 from shop.refusal import Conflict
 from shop.telemetry import correlation
 from shop.telemetry.tracing import traceparent
@@ -36,38 +34,57 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"record({type_of(message)}) outside a transaction")
-    before: Any = _last_version(stream)
     if expected_version is not None:
         before = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
         if before != expected_version:
             raise VersionConflict(f"{stream} is at version {before}, not {expected_version}")
     why = correlation.current()
+    event = Event(
+        source=source_of(type_of(message)),
+        stream=stream,
+        type=type_of(message),
+        data=to_json(message),
+        data_version=present_version(type_of(message)),
+        correlation_id=why.id,
+        causation_id=why.causation,
+        actor=why.actor,
+        traceparent=traceparent(),
+    )
     try:
-        event = Event.objects.create(
-            transaction_id=CurrentTransaction(),
-            source=source_of(type_of(message)),
-            stream=stream,
-            version=before + 1,
-            type=type_of(message),
-            data=to_json(message),
-            data_version=present_version(type_of(message)),
-            correlation_id=why.id,
-            causation_id=why.causation,
-            actor=why.actor,
-            traceparent=traceparent(),
-        )
+        _append(event, None if expected_version is None else expected_version + 1)
     except IntegrityError:
         raise VersionConflict(f"somebody else has appended to {stream}") from None
-    # The database knows them; Django asks for them when they are wanted.
-    del event.transaction_id, event.version
     wakeup.on_commit()
     return event
 
 
-def _last_version(stream: str) -> Combinable:
-    """As a part of the statement that appends."""
-    last = Event.objects.filter(stream=stream).order_by("-version").values("version")[:1]
-    return Coalesce(Subquery(last), 0)
+def _append(event: Event, version: int | None) -> None:
+    """INSERT, with what only the database knows: the transaction, and which version is next."""
+    given = [
+        field.get_db_prep_save(getattr(event, field.attname), connection)
+        for field in Event._meta.concrete_fields
+        if field.name not in KNOWN_TO_THE_DATABASE
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_insert(connection.vendor), [version, event.stream, *given])
+        event.position, event.transaction_id, event.version = cursor.fetchone()
+
+
+KNOWN_TO_THE_DATABASE = ("position", "transaction_id", "version")
+
+
+@cache
+def _insert(vendor: str) -> str:
+    # Django would build this statement anew for every event, in more time than it takes to run.
+    columns = [f.name for f in Event._meta.concrete_fields if f.name not in KNOWN_TO_THE_DATABASE]
+    # SQLite has one writer at a time, and needs no transaction ids.
+    own_id = "pg_current_xact_id()::text::bigint" if vendor == "postgresql" else "0"
+    return f"""
+        INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
+        VALUES ({own_id}, COALESCE(%s, (
+            SELECT COALESCE(MAX(version), 0) + 1 FROM {Event._meta.db_table} WHERE stream = %s
+        )), {", ".join(["%s"] * len(columns))})
+        RETURNING position, transaction_id, version"""  # noqa: S608
 
 
 def envelope(event: Event) -> events_pb2.Event:

@@ -17,8 +17,15 @@ CHANNEL = "shop_events"
 
 def on_commit() -> None:
     """Wake the relay once the surrounding transaction has committed."""
-    if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql" and not _will_notify():
         transaction.on_commit(_notify, robust=True)
+
+
+def _will_notify() -> bool:
+    """Whether it is planned already, and no savepoint can undo that but one that undoes us, too."""
+    ours = set(connection.savepoint_ids)
+    planned: Any = connection.run_on_commit
+    return any(hook is _notify and savepoints <= ours for savepoints, hook, _ in planned)
 
 
 def _notify() -> None:
@@ -55,8 +62,6 @@ class Listener:
 
     def _listening(self) -> psycopg.Connection[Any]:
         # One of its own: pooled ones are given back between steps, and would go on listening.
-        params = connection.get_connection_params()
-        own = {k: v for k, v in params.items() if k in ("host", "port", "user", "password")}
-        listening = psycopg.connect(**own, dbname=params["dbname"], autocommit=True)
+        listening = psycopg.connect(**connection.get_connection_params(), autocommit=True)
         listening.execute(f"LISTEN {CHANNEL}")
         return listening

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty
@@ -19,7 +20,7 @@ from kombu import Connection, Exchange, Queue, binding
 
 from protos.order_pb2 import OrderCreated
 from shop.events import delivery, queues, relay
-from shop.events.models import RelayPosition, Unreadable
+from shop.events.models import Event, RelayPosition, Unreadable
 from shop.events.relay import Relay
 from shop.events.store import record
 from shop.events.wakeup import Listener
@@ -246,6 +247,21 @@ def test_a_commit_wakes_the_relay() -> None:
     waiting.join(10)
     assert not waiting.is_alive()
     listener.close()
+
+
+@pytest.mark.django_db
+def test_a_commit_wakes_the_relay_once(django_capture_on_commit_callbacks: Any) -> None:
+    """A round trip to the database for each event of a transaction; or none at all, where the
+    savepoint that planned it was undone."""
+    with django_capture_on_commit_callbacks() as planned:
+        with suppress(ZeroDivisionError), transaction.atomic():
+            record_some(1)
+            raise ZeroDivisionError
+        with transaction.atomic():
+            for _ in range(3):
+                record(OrderCreated(order_id="o1"), stream="order-o1")
+    assert len(planned) == (1 if connection.vendor == "postgresql" else 0)
+    assert Event.objects.count() == 3
 
 
 @pytest.mark.django_db(transaction=True)

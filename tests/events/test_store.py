@@ -26,6 +26,10 @@ def read(**request: Any) -> list[Any]:
     return list(stub(EventFeedStub, "orders").Read(ReadRequest(source="orders", **request)).events)
 
 
+def values(event: Event) -> dict[str, Any]:
+    return {field.name: getattr(event, field.name) for field in Event._meta.concrete_fields}
+
+
 @pytest.mark.django_db
 def test_an_event_says_what_why_and_for_whom() -> None:
     with correlated(Correlation("request-1", causation="event-0", actor="user-7")):
@@ -45,6 +49,14 @@ def test_an_event_comes_back_as_the_message_that_it_was() -> None:
     event = record(message, stream="user-7")
     event.refresh_from_db()
     assert to_message(envelope(event)) == message
+
+
+@pytest.mark.django_db
+def test_what_record_returns_is_what_is_stored() -> None:
+    """The statement is ours, not Django's: each value must land in its own column."""
+    with correlated(Correlation("request-1", causation="event-0", actor="user-7")):
+        recorded = values(record(CREATED, stream="order-o1"))
+    assert recorded == values(Event.objects.get())
 
 
 @pytest.mark.django_db
