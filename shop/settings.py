@@ -301,6 +301,7 @@ UNFOLD = {
 
 # What is seen
 
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # without, development alone shows /metrics
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 LOGGING = {
     "version": 1,

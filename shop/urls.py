@@ -11,7 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from shop.api.forms import SignInForm
 from shop.rpc import internal
-from shop.telemetry import health
+from shop.telemetry import health, metrics
 
 handler400 = "shop.api.errors.bad_request"
 handler403 = "shop.api.errors.forbidden"
@@ -22,6 +22,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/api/docs")),
     path("health/live", health.live),
     path("health/ready", health.ready),
+    path("metrics", metrics.metrics),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -10,6 +10,10 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         autodiscover_modules("handlers")
         from shop.celery import declare_queues
-        from shop.events import reconciler  # noqa: F401  # registers with the clock
+        from shop.events import (
+            metrics,
+            reconciler,  # noqa: F401  # registers with the clock
+        )
 
         declare_queues()
+        metrics.register()

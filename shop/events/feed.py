@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from django.db.models import F
+
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedStub
 from shop.events.envelope import source_of
@@ -76,6 +78,11 @@ def remember(reader: str, position: Position) -> None:
     Subscription.objects.update_or_create(
         handler=reader, defaults={"transaction_id": position[0], "position": position[1]}
     )
+
+
+def missed(reader: str, events: int) -> None:
+    """Count events that a reader had to find in the feed, for they had not come otherwise."""
+    Subscription.objects.filter(handler=reader).update(missed=F("missed") + events)
 
 
 def at(event: events_pb2.Event) -> Position:

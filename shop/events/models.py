@@ -176,6 +176,9 @@ class Subscription(models.Model):
     handler = models.CharField(max_length=100, primary_key=True)
     transaction_id = models.BigIntegerField(default=0)
     position = models.BigIntegerField(default=0)
+    missed = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Events that had not come through the broker, so far"
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

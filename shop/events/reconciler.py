@@ -36,11 +36,12 @@ def _compare(source: str, listeners: list[handlers.Handler]) -> int:
         new = [event for event in events if feed.at(event) > reached[handler.name]]
         mine = [event for event in new if event.type in handlers.types_of(handler.name)]
         missing = delivery.expect(mine, handler) if mine else 0
-        if missing:
-            log.warning("%s had missed %d of %d events", handler.name, missing, len(mine))
         # What others hear is passed by too, now and then, so as not to be read every time.
         if new or upto[1] - reached[handler.name][1] > BATCH:
             feed.remember(handler.name, upto)
+        if missing:
+            log.warning("%s had missed %d of %d events", handler.name, missing, len(mine))
+            feed.missed(handler.name, missing)
     return len(events)
 
 

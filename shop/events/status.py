@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from protos import events_pb2
 from shop.events import feed, handlers
-from shop.events.models import Delivery, Event, RelayPosition
+from shop.events.models import Delivery, Event, RelayPosition, Subscription
 from shop.events.rpc import MOST
 
 
@@ -56,11 +56,13 @@ class Deliveries:
 @dataclass(frozen=True)
 class Status:
     """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
-    where the context whose feed it is did not answer."""
+    where the context whose feed it is did not answer. `missed`, by handler, counts the events
+    that the broker has lost so far: found in the feed, and delivered all the same."""
 
     deployment: str
     relays: dict[str, Lag]
     subscriptions: dict[str, Lag | None]
+    missed: dict[str, int]
     deliveries: Deliveries
 
     def problems(self, lag: float) -> Iterator[str]:
@@ -87,7 +89,7 @@ class Status:
 
 def status() -> Status:
     """How this deployment's events get on. Asks the contexts that its handlers listen to."""
-    return Status(settings.DEPLOYMENT.name, relays(), subscriptions(), deliveries())
+    return Status(settings.DEPLOYMENT.name, relays(), subscriptions(), missed(), deliveries())
 
 
 def relays() -> dict[str, Lag]:
@@ -103,6 +105,13 @@ def subscriptions() -> dict[str, Lag | None]:
         for source, listeners in feed.by_source(handlers.registered()).items()
         for handler, lag in _behind(source, listeners)
     }
+
+
+def missed() -> dict[str, int]:
+    """How many events the broker has lost so far, by the handler that waited for them."""
+    names = {handler.name for handler in handlers.registered()}
+    found = Subscription.objects.filter(handler__in=names)
+    return dict(found.values_list("handler", "missed"))
 
 
 def deliveries() -> Deliveries:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -14,37 +13,20 @@ import grpc
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from protos.events_pb2 import Position
-from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import feed, handlers, reconciler, rpc, status
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from protos.order_pb2 import OrderShipped
+from shop.events import feed, reconciler, rpc, status
+from shop.events.models import Delivery, RelayPosition, Subscription
 from shop.events.store import record
+from tests.events.recorded import older, recorded
 from tests.machine import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_handler")]
 
 HANDLER = "orders.test"
-
-
-@pytest.fixture(autouse=True)
-def one_handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    only = handlers.Handler(HANDLER, "orders", "order.OrderCreated", print, ())
-    monkeypatch.setattr(handlers, "_handlers", {HANDLER: only})
-    yield
-
-
-def recorded(count: int, message: Any = OrderCreated) -> list[Event]:
-    with transaction.atomic():
-        return [record(message(order_id=f"o{n}"), stream=f"o{n}") for n in range(count)]
-
-
-def older(by: timedelta) -> None:
-    Event.objects.update(recorded_at=F("recorded_at") - by)
-    Delivery.objects.update(received_at=F("received_at") - by)
 
 
 def deliver(number: int, **fields: Any) -> Delivery:

@@ -104,9 +104,10 @@ def _time(text: str) -> datetime:
 
 
 def _tables(found: status.Status) -> list[Table | str]:
-    behind = Table("what", "events behind", "oldest", title=f"Events of {found.deployment}")
+    headings = ("what", "events behind", "oldest", "lost by the broker")
+    behind = Table(*headings, title=f"Events of {found.deployment}")
     for name, lag in [*found.relays.items(), *found.subscriptions.items()]:
-        behind.add_row(name, *_lag(lag))
+        behind.add_row(name, *_lag(lag), str(found.missed.get(name, "")))
     waiting = Table("handler", "parked", title="Deliveries given up")
     for handler, count in found.deliveries.parked.items():
         waiting.add_row(handler, str(count))

@@ -1,0 +1,96 @@
+"""`/metrics`: how events get on, for whoever may know."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from django.db import DatabaseError
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from shop.events import feed, reconciler, status
+from shop.events.models import Delivery, Event, Subscription
+from tests.events.recorded import older, recorded
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_handler")]
+
+HANDLER = "orders.test"
+
+
+def scraped(**headers: str) -> dict[tuple[str, str], float]:
+    """Every figure, by its name and its relay's or handler's."""
+    answer = Client(headers=headers).get("/metrics")
+    assert answer.status_code == 200, answer.content
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(answer.content.decode())
+        for sample in family.samples
+    }
+
+
+def test_lag_is_a_metric() -> None:
+    recorded(3)
+    older(timedelta(seconds=90))
+    found = scraped()
+    for what in ("unpublished", "relay"), ("uncompared", HANDLER):
+        assert found[f"shop_events_{what[0]}", what[1]] == 3
+        assert 90 <= found[f"shop_events_{what[0]}_seconds", what[1]] < 150
+    assert found["shop_events_feed_up", HANDLER] == 1
+
+
+def test_what_the_broker_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that loses one message in ten, and nobody knows: the reconciler mends it."""
+    (first, *_) = recorded(3)
+    older(timedelta(seconds=10))
+    Delivery.objects.create(
+        event_id=first.id, handler=HANDLER, context="orders", stream="s", event={}, state="done"
+    )
+    reconciler.reconcile()
+    assert scraped()["shop_events_missed_total", HANDLER] == 2
+    recorded(1)
+    older(timedelta(seconds=10))
+    reconciler.reconcile()
+    assert scraped()["shop_events_missed_total", HANDLER] == 3
+    assert Subscription.objects.get().missed == 3
+
+
+def test_parked_deliveries_are_seen() -> None:
+    Delivery.objects.create(
+        event_id=Event().id, handler=HANDLER, context="orders", stream="s", event={}, state="parked"
+    )
+    found = scraped()
+    assert found["shop_deliveries_parked", HANDLER] == 1
+    assert found["shop_deliveries_waiting", ""] == 0
+
+
+def test_a_silent_feed_is_a_figure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead peer would take the metrics of all others with it."""
+
+    def silent(*args: Any) -> Any:
+        raise grpc.RpcError
+
+    monkeypatch.setattr(feed, "read", silent)
+    assert scraped()["shop_events_feed_up", HANDLER] == 0
+
+
+def test_without_a_database_scraping_fails_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> Any:
+        raise DatabaseError("server closed the connection; password=secret")
+
+    monkeypatch.setattr(status, "status", down)
+    answer = Client().get("/metrics")
+    assert answer.status_code == 503
+    assert b"secret" not in answer.content
+
+
+@pytest.mark.parametrize("token", ["", "s3cret"])
+def test_outside_development_only_the_token_opens_it(settings: Any, token: str) -> None:
+    """Names of handlers, versions and load would be public."""
+    settings.DEVELOPMENT, settings.METRICS_TOKEN = False, token
+    for shown in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer wröng"}):
+        assert Client(headers=shown).get("/metrics").status_code == 401
+    if token:
+        assert scraped(Authorization=f"Bearer {token}")
