@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import redis
+
+from tests.addresses import free_addresses
 
 
 class Redis:
@@ -20,10 +21,11 @@ class Redis:
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("no redis-server here")
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._client = redis.Redis(port=self.port, retry=None, socket_timeout=5)
-        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1"]
+        (address,) = free_addresses(1)
+        host, _, port = address.partition(":")
+        self.url = f"redis://{address}/0"
+        self._client = redis.Redis(host, int(port), retry=None, socket_timeout=5)
+        self._command = [program, "--port", port, "--bind", host]
         self._command += ["--save", "", "--dir", str(folder), "--loglevel", "warning"]
         self.start()
 
@@ -56,9 +58,3 @@ class Redis:
             return bool(self._client.ping())
         except redis.ConnectionError:
             return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -17,7 +17,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.chaos.running import ROOT, free_addresses
+from tests.addresses import free_addresses
+from tests.chaos.running import ROOT
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

@@ -26,7 +26,8 @@ from shop.rpc import stubs
 from shop.rpc.balance import Peer
 from shop.tls import Certificates, TlsError
 from shop.topology import Deployment
-from tests.chaos.running import ROOT, free_addresses
+from tests.addresses import free_addresses
+from tests.chaos.running import ROOT
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

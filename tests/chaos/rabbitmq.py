@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from kombu import Connection
 
-from tests.chaos.running import free_addresses
+from tests.addresses import free_addresses
 
 SERVER = next(
     (p for p in ("/usr/lib/rabbitmq/bin/rabbitmq-server",) if Path(p).exists()),

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ import psycopg
 from amqp.exceptions import NotFound
 from django.conf import settings
 from kombu import Connection
+
+from tests.addresses import free_addresses
 
 SERVER = os.environ.get("DATABASE_URL", "")
 BROKER = os.environ.get("BROKER_URL", "")
@@ -199,13 +200,3 @@ def _serves(address: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def free_addresses(count: int) -> list[str]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
-    for probe in probes:
-        probe.close()
-    return addresses

@@ -37,8 +37,9 @@ from shop.rpc import cached, stubs
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Identity
 from shop.rpc.registry import registry
+from tests.addresses import free_addresses
 from tests.machine import settle
-from tests.redis_server import Redis, free_port
+from tests.redis_server import Redis
 from tests.rpc.test_channels import POLICY, Users, raising, serving
 from tests.threads import together
 
@@ -390,7 +391,7 @@ class Attempts:
 
 def break_it(kind: str, settings: Any, tmp_path: Path) -> None:
     if kind == "nobody listens":
-        use_redis(settings, f"redis://127.0.0.1:{free_port()}/0")
+        use_redis(settings, f"redis://{free_addresses(1)[0]}/0")
     else:
         (tmp_path / "file").touch()
         settings.CACHES = {
