@@ -144,11 +144,12 @@ class Shop:
                     return int(pid)
         return None
 
-    def kill(self, name: str) -> None:
-        """kill -9, as the machine's memory might run out."""
+    def kill(self, name: str) -> bool:
+        """kill -9, as the machine's memory might run out. Says whether it ran."""
         pid = self.children().get(name)
         if pid:
             os.kill(pid, signal.SIGKILL)
+        return pid is not None
 
     def ready(self) -> bool:
         """Whether every web process of every deployment serves."""
