@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from google.protobuf.json_format import ParseDict, ParseError
@@ -17,6 +18,7 @@ from protos import events_pb2
 from shop.events import feed, handlers, unreadable
 from shop.events.envelope import Json, to_json
 from shop.events.models import Delivery
+from shop.jobs.models import LeaseLost
 from shop.refusal import Conflict
 from shop.telemetry import correlation
 
@@ -63,61 +65,90 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     for how many it had it now.
 
     First all of them in one transaction, with their deliveries: that costs the least, and fails
-    where one of them fails or has come before. Then each by itself; one that fails is kept, to be
-    tried again.
+    where one of them fails. Then each by itself; one that fails is kept, to be tried again.
     """
     if handler.in_order and len(events) > 1:
         return sum(handle([event], handler) for event in events)
+    untried = _untried(events, handler)
     try:
-        return _have_effect(events, handler)
+        return _have_effect(untried, handler)
     except Exception as error:
-        if len(events) > 1:
+        if len(untried) > 1:
             return sum(handle([event], handler) for event in events)
-        return _try_later(events[0], handler, error)
+        _try_later(events[0], handler, error)
+        return 0
 
 
-def _have_effect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+def _untried(events: list[events_pb2.Event], handler: handlers.Handler) -> list[Delivery]:
+    """The deliveries of those events that nobody has tried to handle. For what has been tried
+    already, the row says when that is due again."""
     late = timezone.now() - LATE
-    deliveries = [
+    rows = {str(row.event_id): row for row in _deliveries(events, handler)}
+    known = [row for row in rows.values() if row.attempts == 0 and row.state == row.State.WAITING]
+    new = [event for event in events if event.id not in rows]
+    return known + [
         _new(event, handler)
-        for event in events
+        for event in new
         if feed.time(event) > late or not forgotten(event, handler)
     ]
-    answers = [delivery.ask() for delivery in deliveries]
-    for delivery in deliveries:
-        delivery.attempts, delivery.state = 1, Delivery.State.DONE
-        delivery.due_at, delivery.done_at = None, timezone.now()
+
+
+def _have_effect(untried: list[Delivery], handler: handlers.Handler) -> int:
+    answers = [delivery.ask() for delivery in untried]
     with transaction.atomic():
-        Delivery.objects.bulk_create(deliveries)
-        for delivery, answer in zip(deliveries, answers, strict=True):
+        _settle(untried)
+        for delivery, answer in zip(untried, answers, strict=True):
             delivery.have_effect(answer)
-    return len(deliveries)
+    return len(untried)
 
 
-def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> int:
-    """Keep a first attempt that has failed; or, where the event has come before, make the attempt
-    that is due."""
-    known = Delivery.objects.filter(event_id=event.id, handler=handler.name).only("pk").first()
+def _settle(untried: list[Delivery]) -> None:
+    """Done, by the first attempt. Raises IntegrityError or LeaseLost where somebody else has made
+    one meanwhile."""
+    done = {"attempts": 1, "state": Delivery.State.DONE, "due_at": None, "done_at": timezone.now()}
+    new = [delivery for delivery in untried if delivery.pk is None]
+    known = [delivery.pk for delivery in untried if delivery.pk is not None]
+    for delivery in new:
+        for name, value in done.items():
+            setattr(delivery, name, value)
+    Delivery.objects.bulk_create(new)
+    waiting = Delivery.objects.filter(pk__in=known, state=Delivery.State.WAITING, attempts=0)
+    if waiting.update(**done) < len(known):
+        raise LeaseLost
+
+
+def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> None:
+    """Keep a first attempt that has failed, where it was the first."""
+    known = _deliveries([event], handler).only("pk").first()
     if known:
-        due = Delivery.claim(known.pk)
-        return int(bool(due and due.attempt()))
+        claimed = Delivery.claim(known.pk)
+        if claimed:
+            claimed.give_back(error)
+        return
     delivery = _new(event, handler)
     delivery.hold()
     with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
         delivery.save(force_insert=True)
         delivery.give_back(error)
-    return 0
 
 
-def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
-    """Make sure that each event has a delivery to this handler. Those that were missing are
-    due now. Says how many were missing."""
-    ids = [event.id for event in events]
-    known = Delivery.objects.filter(handler=handler.name, event_id__in=ids)
-    seen = {str(event_id) for event_id in known.values_list("event_id", flat=True)}
-    missing = [_new(event, handler) for event in events if event.id not in seen]
+def without_delivery(
+    events: list[events_pb2.Event], handler: handlers.Handler
+) -> list[events_pb2.Event]:
+    """Those of the events that this handler has not had, nor will have."""
+    seen = set(_deliveries(events, handler).values_list("event_id", flat=True))
+    return [event for event in events if UUID(event.id) not in seen]
+
+
+def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """Make sure that each event has a delivery to this handler: due now, where there was none."""
+    missing = [_new(event, handler) for event in without_delivery(events, handler)]
     Delivery.objects.bulk_create(missing, ignore_conflicts=True)
-    return len(missing)
+
+
+def _deliveries(events: list[events_pb2.Event], handler: handlers.Handler) -> QuerySet[Delivery]:
+    ids = [event.id for event in events]
+    return Delivery.objects.filter(handler=handler.name, event_id__in=ids)
 
 
 def check_replayable(handler: handlers.Handler) -> None:

@@ -82,6 +82,7 @@ def remember(reader: str, position: Position) -> None:
 
 def missed(reader: str, events: int) -> None:
     """Count events that a reader had to find in the feed, for they had not come otherwise."""
+    Subscription.objects.get_or_create(handler=reader)
     Subscription.objects.filter(handler=reader).update(missed=F("missed") + events)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from time import monotonic
 
 from protos import events_pb2
 from shop.events import delivery, feed, handlers
@@ -16,43 +16,74 @@ from shop.jobs.clock import every
 
 log = logging.getLogger(__name__)
 
-# How long an event has to arrive through the broker before it counts as missing.
-GRACE = timedelta(seconds=2)
 BATCH = 500
+# An event that has not come is late or lost. It counts as lost after GRACE, where a later one has
+# come to the same handler or where nothing has for STALLED seconds: a shop with more to do than
+# it can must not do the same by a second, dearer way.
+GRACE = timedelta(seconds=2)
+STALLED = 10.0
+
+# The last event that has come to each handler, and since when it is the last.
+_last_to_come: dict[str, tuple[feed.Position, float]] = {}
 
 
 @every(seconds=1)
 def reconcile() -> None:
     """Compare the feed of each context that handlers here listen to with their deliveries."""
     for source, listeners in feed.by_source(handlers.registered()).items():
-        while _compare(source, listeners) == BATCH:
+        while _compare(source, listeners):
             pass
 
 
-def _compare(source: str, listeners: list[handlers.Handler]) -> int:
+def _compare(source: str, listeners: list[handlers.Handler]) -> bool:
+    """Whether there is more that can be settled."""
     reached = feed.reached()
-    events, upto = _read(source, listeners, after=min(reached[h.name] for h in listeners))
-    for handler in listeners:
-        new = [event for event in events if feed.at(event) > reached[handler.name]]
-        mine = [event for event in new if event.type in handlers.types_of(handler.name)]
-        missing = delivery.expect(mine, handler) if mine else 0
-        # What others hear is passed by too, now and then, so as not to be read every time.
-        if new or upto[1] - reached[handler.name][1] > BATCH:
-            feed.remember(handler.name, upto)
-        if missing:
-            log.warning("%s had missed %d of %d events", handler.name, missing, len(mine))
-            feed.missed(handler.name, missing)
-    return len(events)
-
-
-def _read(
-    source: str, listeners: list[handlers.Handler], after: feed.Position
-) -> tuple[list[events_pb2.Event], feed.Position]:
-    """What has had the time to arrive, and the position up to which that is all."""
+    first = min(reached[handler.name] for handler in listeners)
     types = handlers.types_of(*(handler.name for handler in listeners))
-    events, upto = feed.read(source, types, after, limit=BATCH)
-    settled = datetime.now(UTC) - GRACE
-    old = list(takewhile(lambda event: feed.time(event) <= settled, events))
-    if len(old) < len(events):
-        upto = feed.at(old[-1]) if old else after
-    return old, upto
+    events, upto = feed.read(source, types, first, limit=BATCH)
+    settled = [_settle(handler, events, upto, reached[handler.name]) for handler in listeners]
+    return len(events) == BATCH and min(settled) > first
+
+
+def _settle(
+    handler: handlers.Handler,
+    events: list[events_pb2.Event],
+    upto: feed.Position,
+    reached: feed.Position,
+) -> feed.Position:
+    """Make up for what is lost. Says up to where nothing is missing now."""
+    new = [event for event in events if feed.at(event) > reached]
+    mine = [event for event in new if event.type in handlers.types_of(handler.name)]
+    missing = delivery.without_delivery(mine, handler) if mine else []
+    lost = _lost(handler, mine, missing, reached) if missing else []
+    if lost:
+        log.warning("%s had missed %d of %d events", handler.name, len(lost), len(mine))
+        delivery.expect(lost, handler)
+        feed.missed(handler.name, len(lost))
+    late = [feed.at(event) for event in missing if event not in lost]
+    if late:
+        upto = max((feed.at(event) for event in mine if feed.at(event) < late[0]), default=reached)
+    # What others hear is passed by too, now and then, so as not to be read every time.
+    if upto > reached and (new or upto[1] - reached[1] > BATCH):
+        feed.remember(handler.name, upto)
+    return max(upto, reached)
+
+
+def _lost(
+    handler: handlers.Handler,
+    mine: list[events_pb2.Event],
+    missing: list[events_pb2.Event],
+    reached: feed.Position,
+) -> list[events_pb2.Event]:
+    """Those of the missing that will not come any more."""
+    ids = {event.id for event in missing}
+    last = max((feed.at(event) for event in mine if event.id not in ids), default=reached)
+    if handler.name not in _last_to_come or last > _last_to_come[handler.name][0]:
+        _last_to_come[handler.name] = last, monotonic()
+    stalled = monotonic() - _last_to_come[handler.name][1] >= STALLED
+    overdue = datetime.now(UTC) - GRACE
+    return [
+        event
+        for event in missing
+        if feed.time(event) <= overdue and (stalled or feed.at(event) < last)
+    ]

@@ -65,6 +65,7 @@ class Customers:
         while not self._stop.is_set():
             self._place(BODIES[number % len(BODIES)], f"{thread}-{number}", number)
             number += 1
+            self._stop.wait(0.5)  # two cores that start killed processes do not keep up with more
 
     def _place(self, body: dict[str, Any], key: str, number: int) -> None:
         headers = self._headers | {"Idempotency-Key": key}

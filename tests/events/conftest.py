@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from shop.events import handlers
+from shop.events import handlers, reconciler
 
 
 @pytest.fixture
@@ -13,3 +15,16 @@ def one_handler(monkeypatch: pytest.MonkeyPatch) -> str:
     only = handlers.Handler("orders.test", "orders", "order.OrderCreated", print, ())
     monkeypatch.setattr(handlers, "_handlers", {only.name: only})
     return only.name
+
+
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has not come yet counts as lost."""
+    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
+    monkeypatch.setattr(reconciler, "STALLED", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the handlers of other tests, whose database was another one."""
+    monkeypatch.setattr(reconciler, "_last_to_come", {})

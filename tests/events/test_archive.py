@@ -147,10 +147,9 @@ def test_deliveries_go_once_they_are_settled_and_compared() -> None:
 
 
 def test_an_event_that_comes_again_after_that_has_no_second_effect(
-    file: Path, handler: handlers.Handler, monkeypatch: pytest.MonkeyPatch
+    file: Path, handler: handlers.Handler, no_grace: None
 ) -> None:
     """A message that lay in the broker, or a relay that was set back, after a year."""
-    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
     first, *_ = recorded("a", "b")
     grown_old()
     message = to_json(envelope(Event.objects.get(id=first.id)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated, OrderShipped
 from shop.events import delivery, handlers, reconciler
@@ -21,6 +24,7 @@ from shop.events.store import envelope, record
 from shop.jobs.models import Lease
 from shop.jobs.tasks import run
 from shop.telemetry import correlation
+from tests.events.recorded import older
 from tests.machine import settle
 
 CREATED = OrderCreated(order_id="o1", user_id=7)
@@ -204,11 +208,6 @@ def test_effects_belong_to_the_request_that_caused_them(subscriber: Subscriber) 
     assert subscriber.correlation == "request-1"
 
 
-@pytest.fixture
-def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "GRACE", reconciler.GRACE * 0)
-
-
 def reconcile(*, until: int) -> None:
     """Compare until there are so many deliveries. A transaction that another test holds open on
     the same PostgreSQL keeps later events back: rightly, so this is patient."""
@@ -237,6 +236,44 @@ def test_an_event_on_its_way_is_not_called_missing(subscriber: Subscriber) -> No
     recorded()
     reconciler.reconcile()
     assert not Delivery.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_late_is_not_lost(subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker with more to do than it can had the same brought to it twice, the second time
+    one by one: it never caught up."""
+    now = itertools.count(100.0)
+    monkeypatch.setattr(reconciler, "monotonic", partial(next, now))  # each look takes a second
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(6)]
+    older(timedelta(minutes=1))
+    for event in (events[0], events[1], events[3]):
+        arrive(event)
+        reconciler.reconcile()
+    assert list(due()) == ["order-o2"]  # which a later one has passed by
+    for _ in range(20):
+        reconciler.reconcile()
+    assert list(due()) == ["order-o2", "order-o4", "order-o5"]  # for nothing comes any more
+
+
+def due() -> Any:
+    return Delivery.due().order_by("stream").values_list("stream", flat=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_comes_after_it_was_called_lost_is_handled_with_the_rest(
+    subscriber: Subscriber, no_grace: None
+) -> None:
+    """In the one transaction of the message, and by nobody else again."""
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(4)]
+    reconcile(until=4)
+    Delivery.claim(Delivery.objects.get(stream="order-o3").pk)  # somebody is at that one
+    with CaptureQueriesContext(connection) as queries:
+        delivery.handle([envelope(event) for event in events], handlers.named("orders.test"))
+    assert sum(query["sql"].startswith("BEGIN") for query in queries) <= 1
+    assert list(due()) == []
+    for row in Delivery.objects.all():
+        run(row._meta.label, str(row.pk))
+    assert subscriber.effects == {"o0": 1, "o1": 1, "o2": 1}
 
 
 @pytest.mark.django_db(transaction=True)

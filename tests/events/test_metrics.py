@@ -41,7 +41,7 @@ def test_lag_is_a_metric() -> None:
     assert found["shop_events_feed_up", HANDLER] == 1
 
 
-def test_what_the_broker_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_broker_lost_is_counted(no_grace: None) -> None:
     """A broker that loses one message in ten, and nobody knows: the reconciler mends it."""
     (first, *_) = recorded(3)
     older(timedelta(seconds=10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -45,13 +45,12 @@ class Follower:
 
 
 @pytest.fixture
-def follower(monkeypatch: pytest.MonkeyPatch) -> Follower:
+def follower(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> Follower:
     follower = Follower()
     monkeypatch.setattr(handlers, "_handlers", {})
     follower.__dict__["__module__"] = "apps.orders.handlers"
     follower.__dict__["__name__"] = "follow"
     handlers.on(*HEARD, in_order=True)(follower)
-    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
     return follower
 
 

@@ -135,9 +135,8 @@ def _as_literals(sql: str) -> str:
     return re.sub(r" = (waiting|parked)\b", r" = '\1'", sql)
 
 
-def test_a_feed_says_how_far_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feed_says_how_far_it_looked(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> None:
     """What a handler does not hear would be read again, each time, for ever."""
-    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
     monkeypatch.setattr(reconciler, "BATCH", 5)
     recorded(1)
     *_, last = recorded(8, OrderShipped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def currency_named(data: Json) -> Json:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+def heard(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> list[tuple[int, str]]:
     """What a handler has been told of totals and currencies."""
     told: list[tuple[int, str]] = []
 
@@ -41,7 +40,6 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 
     only = handlers.Handler("orders.test", "orders", TYPE, hear, (), replay=True)
     monkeypatch.setattr(handlers, "_handlers", {only.name: only})
-    monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
     return told
 
 
