@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run split test test-services chaos bench lint format protos release-contracts lock clean
+.PHONY: help run split test services test-services chaos bench lint format protos release-contracts lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -16,9 +16,12 @@ split: .venv/runtime ## run one deployment per context, the gateway in front (CH
 test: .venv/dev ## the whole test suite
 	@$(BIN)/python -m pytest
 
-test-services: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
-test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//
-test-services: export CACHE_URL ?= redis://127.0.0.1:6379/0
+services test-services: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
+services test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//
+services test-services: export CACHE_URL ?= redis://127.0.0.1:6379/0
+services: .venv/dev ## whether PostgreSQL, RabbitMQ and Redis are there, here or by the URLs
+	@$(BIN)/python -m tests.services
+
 # Whole shops run after the rest: a test's long transaction holds back the events of all databases
 # of one PostgreSQL.
 RUNNING := tests/chaos tests/journeys/test_kafka.py tests/journeys/test_placements.py

@@ -44,10 +44,10 @@ def do_jobs() -> int:
     return done
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something is so. A transaction that another test holds open on the same
-    PostgreSQL keeps later events back: rightly, so this is patient."""
-    deadline = time.monotonic() + 60
+def eventually(condition: Callable[[], bool], within: float = 60) -> None:
+    """Wait until something is so, for so many seconds. A transaction that another test holds open
+    on the same PostgreSQL keeps later events back: rightly, so this is patient."""
+    deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, condition
         time.sleep(0.01)

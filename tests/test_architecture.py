@@ -17,8 +17,8 @@ from importlinter import cli
 from shop import topology
 from shop.policies import TopologyError
 from tests import walls
+from tests.processes import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CONTEXTS = sorted(settings.TOPOLOGY.contexts)
 PACKAGES = {c.package: c.name for c in settings.TOPOLOGY.contexts.values() if c.package}
 IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)

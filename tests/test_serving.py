@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.addresses import free_addresses
-from tests.chaos.running import ROOT
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

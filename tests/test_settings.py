@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT
+
 PRODUCTION = {
     "SHOP_ENV": "production",
     "SECRET_KEY": "0123456789abcdefghij" * 3,

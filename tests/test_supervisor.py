@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from shop.supervisor import Child
-from tests.chaos.running import ROOT, Shop
+from tests.chaos.running import Shop
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.xdist_group("running")
 

@@ -27,7 +27,7 @@ from shop.rpc.balance import Peer
 from shop.tls import Certificates, TlsError
 from shop.topology import Deployment
 from tests.addresses import free_addresses
-from tests.chaos.running import ROOT
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

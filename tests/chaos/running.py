@@ -23,11 +23,11 @@ from django.conf import settings
 from kombu import Connection
 
 from tests.addresses import free_addresses
+from tests.processes import ROOT
 
 SERVER = os.environ.get("DATABASE_URL", "")
 BROKER = os.environ.get("BROKER_URL", "")
 TOKEN_SECONDS = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds()
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Shop:
@@ -179,6 +179,14 @@ class Shop:
             headers = {"Authorization": f"Bearer {tokens['access']}"}
             self._signed_in[username] = headers, time.monotonic()
         return headers
+
+    def fill_the_shelves(self, sku: str) -> None:
+        """So that no order is refused for want of stock."""
+        path = f"/api/inventory/products/{sku}/restock"
+        status, _ = self.request(
+            "POST", path, {"quantity": 100_000}, **self.sign_in("admin", "admin")
+        )
+        assert status == 200
 
     def eventually(self, condition: Callable[[], bool], *, within: float) -> None:
         """Wait until something is so. Fails after so many seconds."""

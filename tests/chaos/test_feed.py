@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -18,7 +18,8 @@ from protos.order_pb2 import OrderCreated
 from shop.events.models import Event
 from shop.events.store import VersionConflict, record
 from tests.chaos.reader import SEEN
-from tests.chaos.running import ROOT, SERVER
+from tests.chaos.running import SERVER
+from tests.processes import ROOT, environment
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -63,9 +64,8 @@ class Writers:
 class Readers:
     """A process for each reader; what is killed is started again."""
 
-    def __init__(self) -> None:
-        name = connection.settings_dict["NAME"]
-        self._env = {**os.environ, "DATABASE_URL": f"{SERVER.rpartition('/')[0]}/{name}"}
+    def __init__(self, folder: Path) -> None:
+        self._env = environment(folder)
         self._running = {name: self._start(name) for name in READERS}
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
@@ -84,13 +84,13 @@ class Readers:
 
 
 @pytest.fixture
-def readers() -> Iterator[Readers]:
+def readers(tmp_path: Path) -> Iterator[Readers]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"CREATE TABLE {SEEN} (number bigserial PRIMARY KEY, reader text, event_id text, "
             "stream text, version integer)"
         )
-    started = Readers()
+    started = Readers(tmp_path)
     try:
         yield started
     finally:

@@ -132,8 +132,7 @@ def test_killed_workers_and_relays_lose_no_order_and_mail_each_once(shop: Shop) 
 @pytest.mark.chaos
 def test_a_minute_in_which_everything_is_killed_loses_nothing(shop: Shop) -> None:
     """Web processes too: an order that was half placed is placed once, under its key."""
-    restock = f"/api/inventory/products/{SKU}/restock"
-    shop.request("POST", restock, {"quantity": 100_000}, **shop.sign_in("admin", "admin"))
+    shop.fill_the_shelves(SKU)
     chance, kills = random.Random(11), Counter[str]()
     customers, before = Customers(shop), stock(shop)
     ends = time.monotonic() + 60

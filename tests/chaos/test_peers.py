@@ -28,6 +28,7 @@ def split(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Sho
     shop = Shop(folder, "split", request.param)
     try:
         shop.start()
+        shop.fill_the_shelves("CLOCK-OAK")
         yield shop
     finally:
         shop.stop()

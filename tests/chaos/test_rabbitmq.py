@@ -125,8 +125,7 @@ def test_whatever_happens_to_rabbitmq_every_order_has_its_effects(
     shop: Shop, rabbitmq: RabbitMQ
 ) -> None:
     """All by itself, within a minute of the broker's return; and no request waits for it."""
-    restock = "/api/inventory/products/MUG-OAK/restock"
-    shop.request("POST", restock, {"quantity": 100_000}, **shop.sign_in("admin", "admin"))
+    shop.fill_the_shelves("MUG-OAK")
     with Customers(shop) as customers:
         before = p99(customers.during(lambda: time.sleep(TROUBLE)))
         for trouble in (killed_twice, frozen, full, emptied):

@@ -24,10 +24,10 @@ from shop.events import kafka
 from shop.events.kafka import Kafka, NotTaken
 from shop.events.models import Event, RelayPosition
 from shop.events.store import record
-from tests.chaos.running import ROOT
 from tests.conftest import ClientFor
 from tests.events.cluster import Cluster, cluster, event
 from tests.machine import settle
+from tests.processes import ROOT
 
 NOBODY = "127.0.0.1:9"
 WITHOUT_CLIENT = """

@@ -39,13 +39,13 @@ from shop.rpc.policy import Identity
 from shop.rpc.registry import registry
 from tests.addresses import free_addresses
 from tests.machine import settle
+from tests.processes import ROOT
 from tests.redis_server import Redis
 from tests.rpc.test_channels import POLICY, Users, raising, serving
 from tests.threads import together
 
 ENTRY = Cached("user.UserService/GetUser", "users", 600, "user_id", ("user.UserUpdated",))
 ENDINGS = [(entry, event) for entry in project.TOPOLOGY.cached for event in entry.ended_by]
-ROOT = Path(__file__).parents[2]
 
 
 class Owner(Users):
