@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django import forms
@@ -19,54 +20,34 @@ from shop.jobs.admin import JobAdmin
 Choices = list[tuple[str, str]]
 
 
-class Known(admin.SimpleListFilter):
-    """Rows whose field, named like the parameter, has one of the values that can occur. Django's
-    own filter would read the whole table to find them."""
+def known(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
+    """A filter of rows whose field has one of the values that can occur. Django's own would read
+    the whole table to find them."""
 
-    def values(self) -> set[str]:
-        raise NotImplementedError
+    class Known(admin.SimpleListFilter):
+        title = parameter_name = field
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(value, value) for value in sorted(self.values())]
+        def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+            return [(value, value) for value in sorted(set(values()))]
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        return queryset.filter(**{str(self.parameter_name): value}) if value else queryset
+        def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+            value = self.value()
+            return queryset.filter(**{field: value}) if value else queryset
 
-
-class OfSource(Known):
-    title = parameter_name = "source"
-
-    def values(self) -> set[str]:
-        return set(settings.DEPLOYMENT.queues)
+    return Known
 
 
-class OfContext(Known):
-    title = parameter_name = "context"
-
-    def values(self) -> set[str]:
-        return {handler.context for handler in handlers.registered()}
-
-
-class OfHandler(Known):
-    title = parameter_name = "handler"
-
-    def values(self) -> set[str]:
-        return {handler.name for handler in handlers.registered()}
-
-
-class OfType(Known):
-    title = parameter_name = "type"
-
-    def values(self) -> set[str]:
-        return {handler.type for handler in handlers.registered()}
+OF_SOURCE = known("source", lambda: settings.DEPLOYMENT.queues)
+OF_CONTEXT = known("context", lambda: (handler.context for handler in handlers.registered()))
+OF_HANDLER = known("handler", lambda: (handler.name for handler in handlers.registered()))
+OF_TYPE = known("type", lambda: (handler.type for handler in handlers.registered()))
 
 
 @admin.register(Event)
 class EventAdmin(Record):
     icon = "history"
     list_display = ["type", "stream", "version", "actor", "recorded_at"]
-    list_filter = [OfSource, OfType, "recorded_at"]
+    list_filter = [OF_SOURCE, OF_TYPE, "recorded_at"]
     search_fields = ["stream", "id", "correlation_id"]
     ordering = ["-position"]
     fieldsets = [
@@ -116,7 +97,7 @@ class DeliveryActions(ActionForm):
 class DeliveryAdmin(JobAdmin):
     icon = "local_post_office"
     list_display = ["type", "handler", "shown_state", "attempts", "stream", "received_at", "error"]
-    list_filter = ["state", OfContext, OfHandler, OfType, "received_at"]
+    list_filter = ["state", OF_CONTEXT, OF_HANDLER, OF_TYPE, "received_at"]
     search_fields = ["stream", "event_id"]
     action_form = DeliveryActions
     actions = ["retry", "replay", "discard"]
@@ -148,7 +129,7 @@ class DeliveryAdmin(JobAdmin):
 @admin.register(Subscription)
 class SubscriptionAdmin(Record):
     icon = "rss_feed"
-    list_display = ["handler", "position", "transaction_id", "updated_at"]
+    list_display = ["handler", "position", "transaction_id", "missed", "updated_at"]
     search_fields = ["handler"]
     ordering = ["handler"]
 

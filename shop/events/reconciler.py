@@ -60,9 +60,9 @@ def _settle(
         log.warning("%s had missed %d of %d events", handler.name, len(lost), len(mine))
         delivery.expect(lost, handler)
         feed.missed(handler.name, len(lost))
-    late = [feed.at(event) for event in missing if event not in lost]
-    if late:
-        upto = max((feed.at(event) for event in mine if feed.at(event) < late[0]), default=reached)
+    if len(lost) < len(missing):
+        late = min({feed.at(event) for event in missing} - {feed.at(event) for event in lost})
+        upto = max((feed.at(event) for event in mine if feed.at(event) < late), default=reached)
     # What others hear is passed by too, now and then, so as not to be read every time.
     if upto > reached and (new or upto[1] - reached[1] > BATCH):
         feed.remember(handler.name, upto)

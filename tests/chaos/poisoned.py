@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from uuid import uuid4
 
 from shop.celery import app, declare_queues
@@ -22,9 +21,7 @@ from protos.payment_pb2 import PaymentReceived  # noqa: E402
 from shop.events import handlers  # noqa: E402
 from shop.events.envelope import type_of  # noqa: E402
 from shop.jobs.models import Lease  # noqa: E402
-from tests.chaos.poison import ATTEMPTS, CRASH, CURED, RAISE  # noqa: E402
-
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE  # noqa: E402
 
 
 def swallow(event: PaymentReceived) -> None:
