@@ -34,6 +34,7 @@ STAFF = (401, 403, 403, 200)
 MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], Any]] = {
     ("GET", "/health/live"): (PUBLIC, None),
     ("GET", "/health/ready"): (PUBLIC, None),
+    ("GET", "/metrics"): (PUBLIC, None),  # in development: tests/events/test_metrics.py
     ("GET", "/api/schema"): (PUBLIC, None),
     ("GET", "/api/docs"): (PUBLIC, None),
     ("GET", "/.well-known/jwks.json"): (PUBLIC, None),
