@@ -50,8 +50,9 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
     except ParseError as error:
         unreadable.park(queue, events, self.request.headers or {}, f"no events: {error}")
         return
+    again = (self.request.delivery_info or {}).get("redelivered")
     for handler in handlers.registered(context=queue, type=received[0].type):
-        handle(received, handler)
+        (handle_with_care if again else handle)(received, handler)
 
 
 def _received(event: Any) -> events_pb2.Event:
@@ -77,6 +78,18 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
             return sum(handle([event], handler) for event in events)
         _try_later(events[0], handler, error)
         return 0
+
+
+def handle_with_care(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """The same, where whoever had these events before may have died of one: each by itself, and
+    its attempt is counted before it begins."""
+    new = [delivery for delivery in _untried(events, handler) if delivery.pk is None]
+    Delivery.objects.bulk_create(new, ignore_conflicts=True)
+    waiting = _deliveries(events, handler).filter(state=Delivery.State.WAITING)
+    for pk in list(waiting.order_by("event_id").values_list("pk", flat=True)):
+        claimed = Delivery.claim(pk)
+        if claimed:
+            claimed.attempt()
 
 
 def _untried(events: list[events_pb2.Event], handler: handlers.Handler) -> list[Delivery]:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.running import Shop
 
-ORDERS = 200
+ORDERS = 120
 SKU = "CLOCK-OAK"
 BODIES: list[dict[str, Any]] = [
     {"items": [{"sku": SKU, "quantity": 1}], "payment": {"method": "card", "token": token}}

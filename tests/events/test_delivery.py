@@ -177,6 +177,33 @@ def test_what_dies_at_work_is_counted_before_it_begins(subscriber: Subscriber) -
 
 
 @pytest.mark.django_db
+def test_a_message_that_killed_its_worker_is_handled_with_care(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again at once, and kills the next worker: uncounted, for as long as the broker
+    brings it, and with the others of its message never handled."""
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(4)]
+    brought = {"headers": {"queue": "orders"}, "delivery_info": {"redelivered": True}}
+    message = [to_json(envelope(event)) for event in events]
+
+    def kill(event: OrderCreated) -> None:
+        if event.order_id == "o1":
+            raise SystemExit
+        subscriber(event)
+
+    only = handlers.Handler("orders.test", "orders", "order.OrderCreated", kill, ())
+    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
+    delivery.deliver.push_request(**brought)
+    with pytest.raises(SystemExit):
+        delivery.deliver.run(message)
+    assert Delivery.objects.get(stream="order-o1").attempts == 1
+    delivery.deliver.run(message)
+    delivery.deliver.pop_request()
+    assert subscriber.effects == {"o0": 1, "o2": 1, "o3": 1}
+    assert Delivery.objects.get(state="waiting").stream == "order-o1"
+
+
+@pytest.mark.django_db
 def test_a_late_worker_cannot_have_the_effect_again(subscriber: Subscriber) -> None:
     """Its lease ran out while it slept, and another worker has done the work."""
     event = recorded()
