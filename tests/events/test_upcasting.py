@@ -75,8 +75,7 @@ def test_through_the_broker(old: Event, heard: list[Any]) -> None:
 
 
 def test_through_the_feed(old: Event, heard: list[Any]) -> None:
-    reconciler.reconcile()
-    do_jobs()
+    eventually(lambda: reconciler.reconcile() or do_jobs() == 1)
     assert heard == [(1800, "EUR")]
 
 
