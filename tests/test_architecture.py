@@ -14,6 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 from importlinter import cli
 
+from apps.users.models import Session
 from shop import topology
 from shop.policies import TopologyError
 from tests import walls
@@ -65,6 +66,13 @@ def test_no_sql_crosses_a_wall_unseen() -> None:
         "users",
         "orders",
     }
+
+
+@pytest.mark.django_db
+def test_a_compare_and_set_that_joins_is_seen() -> None:
+    """PostgreSQL would let two win: two people had the session of one refresh token."""
+    with pytest.raises(walls.NothingCompared):
+        Session.objects.filter(user__is_active=True).update(ended_at=None)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
