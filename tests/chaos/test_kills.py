@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.running import Shop
 
-ORDERS = 120
+ORDERS = 100
 SKU = "CLOCK-OAK"
 BODIES: list[dict[str, Any]] = [
     {"items": [{"sku": SKU, "quantity": 1}], "payment": {"method": "card", "token": token}}
