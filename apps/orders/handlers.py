@@ -9,9 +9,12 @@ from protos.payment_pb2 import PaymentRefunded
 from protos.user_pb2 import GetUserRequest, UserResponse
 from protos.user_pb2_grpc import UserServiceStub
 from shop.events.handlers import on
+from shop.jobs.models import NotYet
 from shop.jobs.tasks import nudge_on_commit
 from shop.rpc.stubs import stub
 from shop.saga.models import Saga
+
+UNDECIDED = 5.0  # seconds
 
 
 def customer(event: OrderPaid) -> UserResponse:
@@ -35,7 +38,11 @@ def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
 
 @on(PaymentRefunded)
 def cancel_refunded(event: PaymentRefunded) -> None:
-    if queries.locked(UUID(event.order_id)).status == Order.Status.PAID:
+    status = queries.locked(UUID(event.order_id)).status
+    if status == Order.Status.PENDING:
+        # It may be about to be paid with this payment, or be undone: that is seen afterwards.
+        raise NotYet("the order is not decided yet", UNDECIDED)
+    if status == Order.Status.PAID:
         services.cancel(order_id=UUID(event.order_id))
 
 

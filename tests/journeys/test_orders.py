@@ -12,6 +12,7 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order
 from apps.payments.models import Payment
 from apps.users.models import User
+from shop.events.models import Delivery
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 
@@ -72,6 +73,26 @@ def test_an_asynchronous_order_is_paid_by_the_worker(
 
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
     assert client.get(answer["Location"]).json()["status"] == "paid"
+
+
+def test_a_refund_that_comes_before_the_order_is_paid_cancels_it(
+    alice: User, mug: Product, client_for: ClientFor, staff: User
+) -> None:
+    """Staff refund between the payment's answer and its note in the order: the goods would leave
+    and the money be back."""
+    order_id = order(client_for(alice)).json()["id"]
+    Order.objects.filter(id=order_id).update(status="pending")  # as it was a moment before
+    payment = Payment.objects.get()
+    assert client_for(staff).post(f"/api/payments/{payment.id}/refund").status_code == 200
+    settle()
+    waiting = Delivery.objects.get(state="waiting")
+    assert (waiting.handler, waiting.stream) == ("orders.cancel_refunded", payment.stream)
+    Order.objects.filter(id=order_id).update(status="paid")
+    waiting.retry_now()
+    settle()
+    mug.refresh_from_db()
+    assert Order.objects.get().status == "cancelled"
+    assert (mug.available, mug.held) == (10, 0)
 
 
 def test_store_credit_pays_and_comes_back(
