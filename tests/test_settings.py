@@ -66,6 +66,15 @@ def test_production_has_no_demo_accounts(production: dict[str, str]) -> None:
     assert "known passwords" in done.stderr
 
 
+def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """Somebody mistyped DATABASE_URL: a traceback after five seconds says nothing of it."""
+    url = "postgres://shop:secret@127.0.0.1:1/shop"
+    done = manage({"VAR_DIR": str(tmp_path), "DATABASE_URL": url}, "prepare")
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: ") and "127.0.0.1" in done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_development_keeps_the_keys_that_it_made(tmp_path: Path) -> None:
     """Else every restart would sign everybody out."""
     env = {"VAR_DIR": str(tmp_path)}

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
-from django.db import OperationalError, connection
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 
 class Command(BaseCommand):
@@ -19,9 +20,14 @@ class Command(BaseCommand):
             call_command("seed_demo", stdout=self.stdout)
 
     def _create_database(self) -> None:
+        # Not through the pool: it would try for as long as anybody may wait for a connection.
+        wanted = connection.get_connection_params()
         try:
-            connection.ensure_connection()
-        except OperationalError:
-            with connection._nodb_cursor() as cursor:
-                name = connection.ops.quote_name(str(connection.settings_dict["NAME"]))
-                cursor.execute(f"CREATE DATABASE {name}")
+            psycopg.connect(**wanted).close()
+        except psycopg.OperationalError as missing:
+            try:
+                with psycopg.connect(**wanted | {"dbname": "postgres"}, autocommit=True) as server:
+                    name = connection.ops.quote_name(wanted["dbname"])
+                    server.execute(f"CREATE DATABASE {name}")
+            except psycopg.Error as error:
+                raise CommandError(f"{missing}; nor can it be made: {error}") from None
