@@ -43,7 +43,7 @@ from shop.events.models import Delivery  # noqa: E402
 from shop.events.store import record  # noqa: E402
 
 EVENTS, ROUNDS, IDLE, APPENDS = 4000, 3, 60, 400
-QUEUE = "notifications"
+QUEUE, PATIENCE = "notifications", 120
 
 
 def main() -> None:
@@ -92,12 +92,19 @@ def event_rate() -> float:
 
 def rate(done: Callable[[], int]) -> float:
     """How many a second, from the first that is seen to be done to the last."""
-    while (first := done()) == 0:
-        time.sleep(0.005)
-    began = time.perf_counter()
-    while (last := done()) < EVENTS:
-        time.sleep(0.02)
-    return (last - first) / (time.perf_counter() - began)
+    until(lambda: done() > 0)
+    first, began = done(), time.perf_counter()
+    until(lambda: done() >= EVENTS, every=0.02)
+    return (EVENTS - first) / (time.perf_counter() - began)
+
+
+def until(condition: Callable[[], Any], every: float = 0.005) -> None:
+    """Wait until something is so; not for ever, where a worker has died."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit(f"bench.events: not done within {PATIENCE} s")
+        time.sleep(every)
 
 
 def idle_latency() -> float:
@@ -105,17 +112,15 @@ def idle_latency() -> float:
     clear()
     with running(worker(), [sys.executable, "manage.py", "relay"]):
         append(range(1))
-        while Delivery.objects.exclude(done_at=None).count() < 1:
-            time.sleep(0.05)
+        until(Delivery.objects.exclude(done_at=None).exists)
         taken = []
         for number in range(IDLE):
             time.sleep(0.1 + number * 0.003)  # not in step with whoever polls
             (event,) = append([number])
             committed = time.time()
-            while not (row := Delivery.objects.filter(event_id=event.id, state="done").first()):
-                time.sleep(0.005)
-            assert row.done_at
-            taken.append(row.done_at.timestamp() - committed)
+            done = Delivery.objects.filter(event_id=event.id).exclude(done_at=None)
+            until(done.exists)
+            taken.append(done.values_list("done_at", flat=True).get().timestamp() - committed)
         return statistics.median(taken)
 
 
