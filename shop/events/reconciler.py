@@ -55,7 +55,7 @@ def _settle(
     new = [event for event in events if feed.at(event) > reached]
     mine = [event for event in new if event.type in handlers.types_of(handler.name)]
     missing = delivery.without_delivery(mine, handler) if mine else []
-    lost = _lost(handler, mine, missing, reached) if missing else []
+    lost = _lost(handler, mine, missing) if mine else []
     if lost:
         log.warning("%s had missed %d of %d events", handler.name, len(lost), len(mine))
         delivery.expect(lost, handler)
@@ -73,11 +73,10 @@ def _lost(
     handler: handlers.Handler,
     mine: list[events_pb2.Event],
     missing: list[events_pb2.Event],
-    reached: feed.Position,
 ) -> list[events_pb2.Event]:
     """Those of the missing that will not come any more."""
     ids = {event.id for event in missing}
-    last = max((feed.at(event) for event in mine if event.id not in ids), default=reached)
+    last = max((feed.at(event) for event in mine if event.id not in ids), default=feed.START)
     if handler.name not in _last_to_come or last > _last_to_come[handler.name][0]:
         _last_to_come[handler.name] = last, monotonic()
     stalled = monotonic() - _last_to_come[handler.name][1] >= STALLED

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import delivery, handlers, reconciler
+from shop.events import delivery, feed, handlers, reconciler
 from shop.events.envelope import to_json
 from shop.events.models import Delivery, Event, Subscription
 from shop.events.store import envelope, record
@@ -23,7 +23,7 @@ from shop.jobs.models import Lease
 from shop.jobs.tasks import run
 from shop.telemetry import correlation
 from tests.events.recorded import older
-from tests.machine import settle
+from tests.machine import eventually, settle
 
 CREATED = OrderCreated(order_id="o1", user_id=7)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -281,6 +281,24 @@ def test_late_is_not_lost(subscriber: Subscriber, monkeypatch: pytest.MonkeyPatc
 
 def due() -> Any:
     return Delivery.due().order_by("stream").values_list("stream", flat=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_past_is_found_at_one_go(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page that was made up for counted as if something had come: a new handler was given
+    five hundred events in ten seconds."""
+    monkeypatch.setattr(reconciler, "BATCH", 3)
+    monkeypatch.setattr(reconciler, "monotonic", lambda: 100.0)
+    for number in range(8):
+        last = recorded(OrderCreated(order_id=f"o{number}"), f"order-o{number}")
+    older(timedelta(minutes=1))
+    eventually(lambda: len(feed.read("orders", [last.type], feed.START)[0]) == 8)
+    reconciler.reconcile()
+    monkeypatch.setattr(reconciler, "monotonic", lambda: 100.0 + reconciler.STALLED)
+    reconciler.reconcile()
+    assert Delivery.objects.count() == 8
 
 
 @pytest.mark.django_db(transaction=True)
