@@ -17,14 +17,15 @@ from shop.jobs.clock import every
 log = logging.getLogger(__name__)
 
 BATCH = 500
-# An event that has not come is late or lost. It counts as lost after GRACE, where a later one has
-# come to the same handler or where nothing has for STALLED seconds: a shop with more to do than
-# it can must not do the same by a second, dearer way.
+# An event that has not come is late or lost: a shop with more to do than it can must not do the
+# same by a second, dearer way. It counts as lost where it is older than GRACE, and a later one came
+# to the same handler OVERTAKEN seconds ago, or nothing has come to that for STALLED seconds.
 GRACE = timedelta(seconds=2)
-STALLED = 10.0
+OVERTAKEN, STALLED = 5.0, 15.0
 
-# The last event that has come to each handler, and since when it is the last.
-_last_to_come: dict[str, tuple[feed.Position, float]] = {}
+# The last event that had come to each handler, and when: as many of these as tell which was the
+# last one OVERTAKEN seconds ago.
+_came: dict[str, list[tuple[float, feed.Position]]] = {}
 
 
 @every(seconds=1)
@@ -77,12 +78,18 @@ def _lost(
     """Those of the missing that will not come any more."""
     ids = {event.id for event in missing}
     last = max((feed.at(event) for event in mine if event.id not in ids), default=feed.START)
-    if handler.name not in _last_to_come or last > _last_to_come[handler.name][0]:
-        _last_to_come[handler.name] = last, monotonic()
-    stalled = monotonic() - _last_to_come[handler.name][1] >= STALLED
+    now, came = monotonic(), _came.setdefault(handler.name, [])
+    if not came or last > came[-1][1]:
+        came.append((now, last))
+    while len(came) > 1 and came[1][0] <= now - OVERTAKEN:
+        del came[0]
+    first, overtaker = came[0]
+    if first > now - OVERTAKEN:
+        overtaker = feed.START
+    stalled = came[-1][0] <= now - STALLED
     overdue = datetime.now(UTC) - GRACE
     return [
         event
         for event in missing
-        if feed.time(event) <= overdue and (stalled or feed.at(event) < last)
+        if feed.time(event) <= overdue and (stalled or feed.at(event) < overtaker)
     ]

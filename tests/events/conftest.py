@@ -21,10 +21,11 @@ def one_handler(monkeypatch: pytest.MonkeyPatch) -> str:
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has not come yet counts as lost."""
     monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
+    monkeypatch.setattr(reconciler, "OVERTAKEN", 0.0)
     monkeypatch.setattr(reconciler, "STALLED", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the handlers of other tests, whose database was another one."""
-    monkeypatch.setattr(reconciler, "_last_to_come", {})
+    monkeypatch.setattr(reconciler, "_came", {})
