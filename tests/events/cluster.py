@@ -34,6 +34,7 @@ class Cluster:
     def freeze(self) -> None:
         """From now on it takes connections, and answers nothing."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # until the last of its threads stands still
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
