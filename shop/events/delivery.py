@@ -70,11 +70,10 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     """
     if handler.in_order and len(events) > 1:
         return sum(handle([event], handler) for event in events)
-    untried = _untried(events, handler)
     try:
-        return _have_effect(untried, handler)
+        return _have_effect(_untried(events, handler), handler)
     except Exception as error:
-        if len(untried) > 1:
+        if len(events) > 1:
             return sum(handle([event], handler) for event in events)
         _try_later(events[0], handler, error)
         return 0

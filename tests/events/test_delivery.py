@@ -321,6 +321,20 @@ def test_what_comes_after_it_was_called_lost_is_handled_with_the_rest(
     assert subscriber.effects == {"o0": 1, "o1": 1, "o2": 1}
 
 
+@pytest.mark.django_db
+def test_a_failure_is_kept_for_the_event_that_failed(subscriber: Subscriber) -> None:
+    """The first of the message had come before: the failure was noted nowhere, or with it."""
+    known, failing = (
+        recorded(OrderCreated(order_id=name), f"order-{name}") for name in ("o1", "o2")
+    )
+    arrive(known)
+    subscriber.refused = "o2"
+    delivery.handle([envelope(known), envelope(failing)], handlers.named("orders.test"))
+    states = dict(Delivery.objects.values_list("stream", "state"))
+    assert states == {"order-o1": "done", "order-o2": "waiting"}
+    assert Delivery.objects.get(stream="order-o2").error == "ZeroDivisionError: not today"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_new_handler_hears_of_everything_from_the_start(
     subscriber: Subscriber, no_grace: None, monkeypatch: pytest.MonkeyPatch
