@@ -22,6 +22,8 @@ from protos import events_pb2
 from shop.events import feed, handlers
 from shop.events.models import Delivery, Event, RelayPosition, Subscription
 from shop.events.rpc import MOST
+from shop.jobs import status as job_status
+from shop.jobs.status import Jobs
 
 LONG_TRANSACTION = 5.0  # seconds
 OLDEST_TRANSACTION = """
@@ -84,6 +86,7 @@ class Status:
     subscriptions: dict[str, Lag | None]
     missed: dict[str, int]
     deliveries: Deliveries
+    jobs: dict[str, Jobs]  # all other kinds: sagas, refunds, mails
     oldest_transaction: Transaction | None  # all events since its begin wait for its end
 
     def problems(self, lag: float) -> Iterator[str]:
@@ -102,6 +105,8 @@ class Status:
         oldest = self.deliveries.oldest
         if oldest and oldest.seconds > lag:
             yield f"{oldest.handler}: event {oldest.event_id} waits for {oldest.seconds:.0f} s"
+        for kind, jobs in self.jobs.items():
+            yield from jobs.problems(kind, lag)
         holding = self.oldest_transaction
         if holding and holding.seconds > LONG_TRANSACTION:
             yield (
@@ -122,6 +127,7 @@ def status() -> Status:
         subscriptions(),
         missed(),
         deliveries(),
+        jobs(),
         oldest_transaction(),
     )
 
@@ -159,6 +165,12 @@ def deliveries() -> Deliveries:
         parked=dict(parked.values_list("handler").annotate(Count("pk"))),
         oldest=_waiting(oldest) if oldest else None,
     )
+
+
+def jobs() -> dict[str, Jobs]:
+    """Return how every kind of job but deliveries gets on, by its name."""
+    found = job_status.kinds().items()
+    return {name: job_status.jobs(kind) for name, kind in found if kind is not Delivery}
 
 
 def oldest_transaction() -> Transaction | None:
