@@ -13,6 +13,15 @@ from prometheus_client.registry import Collector
 
 from shop.events import status
 
+JOBS = {
+    "waiting": "Not done yet",
+    "overdue": "Due by now",
+    "failing": "Waiting after an attempt that failed",
+    "stuck": "Failed as often as a kind that limits its attempts may",
+    "parked": "Given up after their attempts",
+    "seconds": "How long one has been due at most",
+}
+
 
 class EventsCollector(Collector):
     """Looks when it is asked."""
@@ -48,6 +57,9 @@ class EventsCollector(Collector):
         yield _labelled(
             "shop_deliveries_parked", "Given up after their attempts", "handler", waiting.parked
         )
+        for figure, text in JOBS.items():
+            values = {kind: getattr(jobs, figure) for kind, jobs in found.jobs.items()}
+            yield _labelled(f"shop_jobs_{figure}", text, "kind", values)
 
 
 def _lags(

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from django.conf import settings
+from django.db import connection
 from django.db.models import Count
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -21,6 +22,17 @@ from protos import events_pb2
 from shop.events import feed, handlers
 from shop.events.models import Delivery, Event, RelayPosition, Subscription
 from shop.events.rpc import MOST
+from shop.jobs import status as job_status
+from shop.jobs.status import Jobs
+
+LONG_TRANSACTION = 5.0  # seconds
+OLDEST_TRANSACTION = """
+    SELECT pid, coalesce(nullif(application_name, ''), 'a session'), state,
+        round(extract(epoch FROM clock_timestamp() - xact_start), 1)::float
+    FROM pg_stat_activity
+    WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+    ORDER BY xact_start LIMIT 1
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,16 @@ class Deliveries:
 
 
 @dataclass(frozen=True)
+class Transaction:
+    """A session of the database server whose transaction has written, and is still open."""
+
+    pid: int
+    application: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Status:
     """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
     where the context whose feed it is did not answer. `missed`, by handler, counts the events
@@ -64,6 +86,8 @@ class Status:
     subscriptions: dict[str, Lag | None]
     missed: dict[str, int]
     deliveries: Deliveries
+    jobs: dict[str, Jobs]  # all other kinds: sagas, refunds, mails
+    oldest_transaction: Transaction | None  # all events since its begin wait for its end
 
     def problems(self, lag: float) -> Iterator[str]:
         """What somebody should look at: whatever is parked, silent, or behind by more seconds
@@ -81,6 +105,14 @@ class Status:
         oldest = self.deliveries.oldest
         if oldest and oldest.seconds > lag:
             yield f"{oldest.handler}: event {oldest.event_id} waits for {oldest.seconds:.0f} s"
+        for kind, jobs in self.jobs.items():
+            yield from jobs.problems(kind, lag)
+        holding = self.oldest_transaction
+        if holding and holding.seconds > LONG_TRANSACTION:
+            yield (
+                f"{holding.application} (pid {holding.pid}) holds the feed back: its transaction "
+                f"has been open for {holding.seconds:.0f} s ({holding.state})"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -89,7 +121,15 @@ class Status:
 
 def status() -> Status:
     """How this deployment's events get on. Asks the contexts that its handlers listen to."""
-    return Status(settings.DEPLOYMENT.name, relays(), subscriptions(), missed(), deliveries())
+    return Status(
+        settings.DEPLOYMENT.name,
+        relays(),
+        subscriptions(),
+        missed(),
+        deliveries(),
+        jobs(),
+        oldest_transaction(),
+    )
 
 
 def relays() -> dict[str, Lag]:
@@ -125,6 +165,23 @@ def deliveries() -> Deliveries:
         parked=dict(parked.values_list("handler").annotate(Count("pk"))),
         oldest=_waiting(oldest) if oldest else None,
     )
+
+
+def jobs() -> dict[str, Jobs]:
+    """Return how every kind of job but deliveries gets on, by its name."""
+    found = job_status.kinds().items()
+    return {name: job_status.jobs(kind) for name, kind in found if kind is not Delivery}
+
+
+def oldest_transaction() -> Transaction | None:
+    """Return the transaction of this server that holds the feed back for longest. Other roles'
+    are seen only by members of pg_read_all_stats."""
+    if connection.vendor != "postgresql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(OLDEST_TRANSACTION)
+        row = cursor.fetchone()
+    return Transaction(*row) if row else None
 
 
 def _unpublished(relay: RelayPosition) -> Lag:

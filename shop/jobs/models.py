@@ -7,12 +7,19 @@ All times are compared by the database's clock, so that no process's clock matte
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+
+log = logging.getLogger(__name__)
+
+# No lease, backoff or deferral puts a due time further ahead than this, beyond the job's own lease.
+LONGEST_WAIT = timedelta(minutes=5)
+BATCH = 500
 
 
 class LeaseLost(Exception):
@@ -39,9 +46,13 @@ class Lease(models.Model):
 
     @classmethod
     def hold(cls, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a lease. False where another holder's has not run out."""
+        """Take or renew a lease. False if another holder's has not run out.
+
+        One that ends later than any holder could have asked for is stale: the database's clock
+        has been set back since."""
         until = Now() + timedelta(seconds=seconds)
-        free = Q(holder=holder) | Q(expires_at__lte=Now())
+        stale = Q(expires_at__gt=Now() + timedelta(seconds=2 * seconds))
+        free = Q(holder=holder) | Q(expires_at__lte=Now()) | stale
         if cls.objects.filter(free, name=name).update(holder=holder, expires_at=until):
             return True
         try:
@@ -107,9 +118,11 @@ class Job(models.Model):
 
     @classmethod
     def due(cls) -> models.QuerySet[Self]:
-        """What should be worked on now, longest due first."""
+        """Return what should be worked on now, longest due first. A due time that lies too far
+        ahead is from before the database's clock was set back: it counts as reached."""
         objects: models.Manager[Self] = cls._default_manager
-        return objects.filter(state=cls.State.WAITING, due_at__lte=Now()).order_by("due_at")
+        now_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + cls.lease + LONGEST_WAIT)
+        return objects.filter(now_due, state=cls.State.WAITING).order_by("due_at")
 
     @classmethod
     def claim(cls, pk: Any) -> Self | None:
@@ -123,12 +136,15 @@ class Job(models.Model):
 
     @classmethod
     def park_exhausted(cls) -> None:
-        """Park what is due again after its last attempt: whoever made that has died of it."""
-        if cls.max_attempts is not None:
-            exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
-            exhausted.order_by().update(
-                state=cls.State.PARKED, due_at=None, error="every attempt ended without a word"
-            )
+        """Park what is due again after its last attempt, which ended with its process."""
+        if cls.max_attempts is None:
+            return
+        exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
+        error = "every attempt ended without a word"
+        for pk in list(exhausted.values_list("pk", flat=True)[:BATCH]):
+            parked = exhausted.order_by().filter(pk=pk)
+            if parked.update(state=cls.State.PARKED, due_at=None, error=error):
+                log.error("%s %s parked: %s", cls._meta.label, pk, error)
 
     def hold(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""
@@ -163,16 +179,29 @@ class Job(models.Model):
         self.advance(state=self.State.DONE, due_at=None, error="", **changes)
 
     def fail(self, error: Exception) -> None:
-        """Keep the error; due again later, or parked after `max_attempts`."""
-        changes: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:2000]}
-        if (
-            self.max_attempts is not None
-            and self.attempts >= self.max_attempts + self.granted_attempts
-        ):
+        """Keep the error and log it; due again later, or parked after `max_attempts`."""
+        text = f"{type(error).__name__}: {error}"
+        changes: dict[str, Any] = {"error": text[:2000]}
+        limit = self.max_attempts
+        parked = limit is not None and self.attempts >= limit + self.granted_attempts
+        if parked:
             changes |= {"state": self.State.PARKED, "due_at": None}
         else:
             changes |= {"due_at": Now() + self.backoff()}
-        self.held().update(**changes)
+        if self.held().update(**changes):
+            self._log_failure(text, parked=parked)
+
+    def _log_failure(self, error: str, *, parked: bool) -> None:
+        seconds = self.backoff().total_seconds()
+        log.log(
+            logging.ERROR if parked else logging.WARNING,
+            "%s %s: attempt %d failed: %s; %s",
+            self._meta.label,
+            self.pk,
+            self.attempts,
+            " ".join(error.split())[:500],
+            "parked" if parked else f"due again in {seconds:.0f} s",
+        )
 
     def give_back(self, error: Exception) -> None:
         """An attempt was not the last: due again, or parked."""
@@ -184,7 +213,7 @@ class Job(models.Model):
     def postpone(self, why: NotYet) -> None:
         """Due again after a while, however often."""
         self.held().update(
-            due_at=Now() + timedelta(seconds=why.seconds),
+            due_at=Now() + min(timedelta(seconds=why.seconds), LONGEST_WAIT),
             granted_attempts=F("granted_attempts") + 1,
             error=str(why)[:2000],
         )

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from apps.notifications.models import Notification
 from shop.events import feed, reconciler, status
 from shop.events.models import Delivery, Event
 from tests.events.recorded import older, recorded
@@ -67,6 +68,15 @@ def test_parked_deliveries_are_seen() -> None:
     found = scraped()
     assert found["shop_deliveries_parked", HANDLER] == 1
     assert found["shop_deliveries_waiting", ""] == 0
+
+
+def test_parked_jobs_are_seen() -> None:
+    """Parked mails were in no metric."""
+    mail = {"user_id": 1, "email": "a@example.com", "kind": "k", "subject": "s", "body": "b"}
+    Notification.objects.create(state="parked", **mail)
+    found = scraped()
+    assert found["shop_jobs_parked", "notifications.Notification"] == 1
+    assert found["shop_jobs_waiting", "saga.Saga"] == 0
 
 
 def test_a_silent_feed_is_a_figure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,14 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.notifications.models import Notification
+from apps.payments.models import Payment, Refund
 from protos.events_pb2 import Position
 from protos.order_pb2 import OrderShipped
 from shop.events import feed, reconciler, rpc, status
 from shop.events.models import Delivery, RelayPosition, Subscription
 from shop.events.store import record
+from shop.saga.models import Saga
 from tests.events.recorded import older, recorded
 from tests.machine import eventually
 
@@ -81,7 +84,7 @@ def test_a_feed_that_is_silent_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_waits_and_what_is_parked_is_told() -> None:
     now = timezone.now()
-    deliver(1, state="waiting", due_at=now + timedelta(hours=1))
+    deliver(1, state="waiting", due_at=now + timedelta(minutes=1))
     deliver(2, state="waiting", due_at=now, error="[/not] today", attempts=3)
     deliver(3, state="parked")
     deliver(4, state="done")
@@ -158,3 +161,30 @@ def test_an_older_feed_that_does_not_say_is_read_all_the_same(
     eventually(lambda: len(feed.read("orders", heard, feed.START)[0]) == 2)
     found, upto = feed.read("orders", heard, feed.START)
     assert upto == feed.at(found[-1])
+
+
+def test_every_kind_of_job_is_told() -> None:
+    """A refund that fails for days, parked mails and stuck sagas were in no status."""
+    now = timezone.now()
+    order = UUID(int=7)
+    payment = Payment.objects.create(order_id=order, user_id=1, amount=5, status="refunding")
+    Refund.objects.create(
+        payment=payment, attempts=9, error="ValueError: no", due_at=now + timedelta(seconds=50)
+    )
+    mail = {"user_id": 1, "email": "a@example.com", "kind": "k", "subject": "s", "body": "b"}
+    Notification.objects.create(state="parked", **mail)
+    Notification.objects.create(state="done", **mail)
+    Saga.objects.create(name="place", key=order, due_at=now - timedelta(minutes=5))
+    found = json.loads(printed("--json"))["jobs"]
+    assert set(found) == {"saga.Saga", "payments.Refund", "notifications.Notification"}
+    assert found["payments.Refund"] | {"seconds": 0} == {
+        "waiting": 1, "overdue": 0, "failing": 1, "stuck": 1, "parked": 0, "seconds": 0,
+    }  # fmt: skip
+    assert found["notifications.Notification"]["parked"] == 1
+    assert found["saga.Saga"]["overdue"] == 1 and found["saga.Saga"]["seconds"] >= 300
+    with pytest.raises(CommandError) as problems:
+        printed("--check")
+    assert "payments.Refund: 1 failed 8 times or more" in str(problems.value)
+    assert "notifications.Notification: 1 parked" in str(problems.value)
+    assert "saga.Saga: 1 due, the oldest for 30" in str(problems.value)
+    assert "payments.Refund" in printed()

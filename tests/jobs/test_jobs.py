@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from shop.jobs import clock, leader
-from shop.jobs.models import Lease, LeaseLost
+from shop.jobs.models import Lease, LeaseLost, NotYet
 
 
 def job(**changes: Any) -> Notification:
@@ -70,7 +70,7 @@ def test_of_many_workers_one_gets_a_job() -> None:
 
 @pytest.mark.django_db
 def test_what_is_not_due_is_not_done() -> None:
-    assert Notification.claim(job(due_at=timezone.now() + timedelta(hours=1)).pk) is None
+    assert Notification.claim(job(due_at=timezone.now() + timedelta(minutes=1)).pk) is None
     assert Notification.claim(job(state="parked").pk) is None
     assert Notification.claim(uuid4()) is None
 
@@ -127,7 +127,7 @@ def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
 ) -> None:
     """Too often would flood the broker while workers are down; once only would lose it."""
     job()
-    job(due_at=timezone.now() + timedelta(hours=1))
+    job(due_at=timezone.now() + timedelta(minutes=1))
     sent = []
     for now in range(70):
         monkeypatch.setattr(clock, "monotonic", lambda now=now: float(now))
@@ -194,3 +194,60 @@ def test_a_leader_goes_on_after_an_error_and_lets_go_at_the_end() -> None:
     leader.lead("relay", step, idle=0.01, stop=stop)
     assert len(steps) == 2
     assert Lease.hold("relay", "the next", 60)
+
+
+@pytest.mark.django_db
+def test_a_due_time_beyond_any_wait_is_due() -> None:
+    """The database's clock was set back by an hour: what was claimed then would rest for one."""
+    row = job(due_at=timezone.now() + timedelta(hours=1), attempts=1)
+    again = Notification.claim(row.pk)
+    assert again and again.attempts == 2
+    assert Notification.claim(row.pk) is None
+
+
+@pytest.mark.django_db
+def test_a_lease_beyond_any_holder_s_is_free() -> None:
+    """The database's clock was set back by an hour: no relay for an hour once its holder died."""
+    assert Lease.hold("relay", "one", 6)
+    Lease.objects.update(expires_at=timezone.now() + timedelta(hours=1))
+    assert Lease.hold("relay", "two", 6)
+    assert not Lease.hold("relay", "one", 6)
+
+
+@pytest.mark.django_db
+def test_no_deferral_is_longer_than_what_counts_as_stale() -> None:
+    """It would be due at once, again and again."""
+    claimed = Notification.claim(job().pk)
+    assert claimed
+    claimed.give_back(NotYet("tomorrow", 86400))
+    assert Notification.claim(claimed.pk) is None
+
+
+@pytest.mark.django_db
+def test_failed_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Mails failed eight times and were parked, in silence."""
+    row = job(attempts=6)
+    for _ in range(2):
+        Notification.objects.update(due_at=past())
+        claimed = Notification.claim(row.pk)
+        assert claimed
+        claimed.fail(ValueError("no\nroute"))
+    job_name = f"notifications.Notification {row.pk}"
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", f"{job_name}: attempt 7 failed: ValueError: no route; due again in 60 s"),
+        ("ERROR", f"{job_name}: attempt 8 failed: ValueError: no route; parked"),
+    ]
+
+
+@pytest.mark.django_db
+def test_what_is_parked_after_its_last_attempt_died_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    row = job(attempts=8, due_at=past())
+    Notification.park_exhausted()
+    Notification.park_exhausted()
+    row.refresh_from_db()
+    assert row.state == "parked"
+    (line,) = caplog.records
+    assert line.levelname == "ERROR"
+    assert f"notifications.Notification {row.pk} parked" in line.getMessage()

@@ -117,7 +117,17 @@ def _tables(found: status.Status) -> list[Table | str]:
         *([waiting] if found.deliveries.parked else []),
         f"{found.deliveries.waiting} deliveries wait, {found.deliveries.overdue} of them are due.",
         *([f"The oldest has waited {_since(oldest.seconds)}: {_told(oldest)}"] if oldest else []),
+        _jobs(found),
     ]
+
+
+def _jobs(found: status.Status) -> Table:
+    table = Table("kind", "waiting", "due", "failing", "parked", "due for", title="Jobs")
+    for kind, jobs in found.jobs.items():
+        due_for = _since(jobs.seconds) if jobs.overdue else "-"
+        counts = (jobs.waiting, jobs.overdue, jobs.failing, jobs.parked)
+        table.add_row(kind, *map(str, counts), due_for)
+    return table
 
 
 def _lag(lag: status.Lag | None) -> tuple[str, str]:

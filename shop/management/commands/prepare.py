@@ -26,7 +26,8 @@ class Command(BaseCommand):
             psycopg.connect(**wanted).close()
         except psycopg.OperationalError as missing:
             try:
-                with psycopg.connect(**wanted | {"dbname": "postgres"}, autocommit=True) as server:
+                server_wide = wanted | {"dbname": "postgres", "options": ""}  # it may take its time
+                with psycopg.connect(**server_wide, autocommit=True) as server:
                     name = connection.ops.quote_name(wanted["dbname"])
                     server.execute(f"CREATE DATABASE {name}")
             except psycopg.Error as error:
