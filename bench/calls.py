@@ -64,7 +64,11 @@ def main() -> None:
                     "bare REST": bare_rest(http),
                     "rest": over(stubs.policed(stubs.RestChannel(http), POLICY, Identity())),
                     "rest, cached": over(
-                        stubs.policed(stubs.RestChannel(http), POLICY, Identity(), cached=CACHED)
+                        stubs.caching(
+                            stubs.policed(stubs.RestChannel(http), POLICY, Identity()),
+                            POLICY,
+                            CACHED,
+                        )
                     ),
                 }
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 from shop.events.handlers import Handler
 from shop.topology import Topology
 
-STUB = "shop.rpc.stubs.stub"
+STUBS = ("shop.rpc.stubs.stub", "shop.rpc.stubs.cached_stub")
 RECORD = "shop.events.store.record"
 BEGIN, END = "<!-- flow -->", "<!-- /flow -->"
 
@@ -156,7 +156,7 @@ class _Source:
 
     def calls(self) -> Iterator[tuple[str, str]]:
         """(proto package, method) of every call to another context."""
-        for call in self._calls_of(STUB):
+        for call in self._calls_of(*STUBS):
             package, is_stub, _ = self._name(call.args[0]).partition("_pb2_grpc.")
             methods = self._attributes(call)
             if not is_stub or not methods:
@@ -171,9 +171,9 @@ class _Source:
                 raise self._unseen(call, "event", "record(SomeEvent(...))")
             yield from (name.removeprefix("protos.").replace("_pb2.", ".") for name in classes)
 
-    def _calls_of(self, function: str) -> Iterator[ast.Call]:
+    def _calls_of(self, *functions: str) -> Iterator[ast.Call]:
         for node in ast.walk(self._tree):
-            if isinstance(node, ast.Call) and self._name(node.func) == function:
+            if isinstance(node, ast.Call) and self._name(node.func) in functions:
                 yield node
 
     def _name(self, node: ast.AST | None) -> str:

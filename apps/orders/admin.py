@@ -53,7 +53,7 @@ class OrderAdmin(Record):
     change_form_after_template = "backoffice/story.html"
     fields = [
         ("id", "shown_status"),
-        ("customer", "shown_total"),
+        ("customer_name", "shown_total"),
         ("reason", "detail"),
         ("created_at", "updated_at"),
         "links",
@@ -84,6 +84,10 @@ class OrderAdmin(Record):
     @admin.display(description="customer", ordering="user_id")
     def customer(self, order: Order) -> str:
         return link("users.user", order.user_id, f"user {order.user_id}")
+
+    @admin.display(description="customer")
+    def customer_name(self, order: Order) -> str:
+        return link("users.user", order.user_id, queries.customer_name(order.user_id))
 
     @admin.display(description="see also")
     def links(self, order: Order) -> str:

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import grpc
 from django.db.models import QuerySet
 
 from apps.orders.models import Order
 from protos import order_pb2 as pb
+from protos.user_pb2 import GetUserRequest
+from protos.user_pb2_grpc import UserServiceStub
 from shop.events.models import Event
 from shop.refusal import NotFound
+from shop.rpc.stubs import cached_stub
 from shop.saga import story
 
 
@@ -45,6 +49,15 @@ def lines(order: Order) -> list[pb.Line]:
         pb.Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price or 0)
         for line in order.lines.all()
     ]
+
+
+def customer_name(user_id: int) -> str:
+    """Return the name that staff see, or the bare number if users do not answer in a second."""
+    try:
+        customer = cached_stub(UserServiceStub).GetUser(GetUserRequest(user_id=user_id), timeout=1)
+    except grpc.RpcError:
+        return f"user {user_id}"
+    return customer.name
 
 
 @dataclass(frozen=True)

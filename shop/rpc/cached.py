@@ -1,4 +1,5 @@
-"""Calls whose answers are kept: `[cached]` in topology.toml says which, and what ends them."""
+"""Calls by `cached_stub`, whose answers are kept: `[cached]` in topology.toml says which, for how
+long, and what ends them."""
 
 from __future__ import annotations
 
@@ -121,7 +122,7 @@ def rules(entries: Iterable[Cached]) -> list[Rule]:
 
 
 def rules_here() -> list[Rule]:
-    """Those of methods that this deployment calls in another one, if it hears of events at all."""
+    """Those of methods that this deployment may call in another one, if it hears of events."""
     topology, here = settings.TOPOLOGY, settings.DEPLOYMENT
     called = {callee for context in here.contexts for callee in topology.contexts[context].calls}
     outside = called.difference(here.contexts)

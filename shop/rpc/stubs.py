@@ -1,4 +1,7 @@
-"""Ask another context: `stub(InventoryServiceStub).Reserve(...)`, wherever it runs."""
+"""Ask another context: `stub(InventoryServiceStub).Reserve(...)`, wherever it runs.
+
+`stub` always asks the owner. `cached_stub` may answer from the cache: for what is only shown.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,26 @@ def stub(stub_class: Callable[[grpc.Channel], S], context: str | None = None) ->
     tells a business refusal from an unknown outcome. Calls inside a transaction raise
     CallInTransaction.
     """
+    return stub_class(_channel(context or _owner(stub_class)))
+
+
+@cache
+def cached_stub(stub_class: Callable[[grpc.Channel], S]) -> S:
+    """Return a client whose answers may be as old as `[cached]` in topology.toml allows.
+
+    Use it only for what is shown. An answer that decides something, or that is stored or sent,
+    must come from `stub`: a change is seen here only when its event has arrived.
+    """
+    context = _owner(stub_class)
+    if context in settings.DEPLOYMENT.contexts:
+        return stub(stub_class)
+    policy = settings.TOPOLOGY.policies[context]
+    return stub_class(caching(_channel(context), policy, CachedReads(rules_here())))
+
+
+def _owner(stub_class: Callable[[grpc.Channel], Any]) -> str:
     package = stub_class.__module__.removeprefix("protos.").removesuffix("_pb2_grpc")
-    return stub_class(_channel(context or settings.TOPOLOGY.context_of(package).name))
+    return settings.TOPOLOGY.context_of(package).name
 
 
 @cache
@@ -54,26 +75,27 @@ def _channel(context: str) -> grpc.Channel:
         remote: grpc.Channel = RestChannel(*peer.http, name=certified(peer))
     else:
         remote = grpc_channel(*peer.grpc, name=peer.name)
-    return policed(remote, policy, Identity(), *faults, cached=CachedReads(rules_here()))
+    return policed(remote, policy, Identity(), *faults)
 
 
 def policed(
-    channel: grpc.Channel,
-    policy: Policy,
-    *more: grpc.UnaryUnaryClientInterceptor,
-    cached: CachedReads | None = None,
+    channel: grpc.Channel, policy: Policy, *more: grpc.UnaryUnaryClientInterceptor
 ) -> grpc.Channel:
     """A channel on which the policies hold that hold on all, and more."""
     policies = (
         OutsideTransactions(),
         Deadline(policy.timeout),
-        *([cached] if cached else []),
         Retry(policy.retries, policy.retry_budget),
         Breaker(policy.breaker_failures, policy.breaker_seconds, patience=policy.timeout),
         Bulkhead(policy.concurrency),
         *more,
     )
     return InterceptedChannel(channel, policies)
+
+
+def caching(channel: grpc.Channel, policy: Policy, reads: CachedReads) -> grpc.Channel:
+    """Return a channel that looks into the cache before it calls on a policed channel."""
+    return InterceptedChannel(channel, (OutsideTransactions(), Deadline(policy.timeout), reads))
 
 
 def grpc_channel(*addresses: str, name: str = "") -> grpc.Channel:

@@ -127,6 +127,10 @@ def test_a_saga_shows_what_was_refused_and_hides_tokens(place: Any, desk: Client
     assert "tok_secret" not in desk.get(page(waiting)).content.decode()
 
 
+def test_an_order_names_its_customer(place: Any, desk: Client) -> None:
+    assert ">Alice</a>" in desk.get(page(place())).content.decode()
+
+
 def test_the_index_names_what_was_given_up(desk: Client) -> None:
     """Parked work that nobody notices."""
     assert "parked" not in desk.get("/admin/").content.decode()

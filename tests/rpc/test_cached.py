@@ -59,10 +59,6 @@ class Owner(Users):
         self.calls += 1
         return super().GetUser(request, context)
 
-    def GetPreferences(self, request: Any, context: Any) -> Any:
-        self.calls += 1
-        return pb.Preferences(user_id=request.user_id)
-
 
 class Clock:
     now = 100.0
@@ -119,7 +115,8 @@ def client(
     """Users, called by a deployment that keeps answers for so many seconds."""
     entries = [replace(entry, seconds=seconds) for entry in project.TOPOLOGY.cached]
     reads = cached.CachedReads(cached.rules(entries), Answers(clock or Clock()))
-    return UserServiceStub(stubs.policed(channel or LocalChannel(), POLICY, cached=reads))
+    policed = stubs.policed(channel or LocalChannel(), POLICY)
+    return UserServiceStub(stubs.caching(policed, POLICY, reads))
 
 
 def get(users: UserServiceStub, user_id: int = 7, **options: Any) -> Any:
@@ -167,7 +164,8 @@ def test_a_method_that_is_not_cached_is_asked_each_time(
 def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> None:
     with serving(channel) as remote:
         reads = cached.CachedReads(cached.rules([ENTRY]), Answers())
-        method = UserServiceStub(stubs.policed(remote, POLICY, Identity(), cached=reads)).GetUser
+        policed = stubs.policed(remote, POLICY, Identity())
+        method = UserServiceStub(stubs.caching(policed, POLICY, reads)).GetUser
         request = pb.GetUserRequest(user_id=7)
         assert method.future(request).result().id == 7
         deadline = time.monotonic() + 10  # gRPC tells who has called back at a time of its own
@@ -480,7 +478,7 @@ def test_what_cannot_be_ended_now_is_ended_later(
     ("placement", "deployment", "kept"),
     [
         ("one", "shop", set()),
-        ("split", "orders", {"user.UserService/GetUser", "user.UserService/GetPreferences"}),
+        ("split", "orders", {"user.UserService/GetUser"}),
         ("split", "users", set()),  # it is its own
         ("split", "inventory", set()),  # calls nobody
         ("split", "gateway", set()),  # hears no events
@@ -507,7 +505,7 @@ def test_the_queue_of_such_a_deployment_is_bound_to_what_ends_its_answers(
     monkeypatch.setattr(handlers, "_handlers", {})
     cached.listen()
     (queue,) = context_queues(settings.DEPLOYMENT.queues, {})
-    assert {"user.UserUpdated", "user.AccessChanged", "user.PreferencesChanged"} <= {
+    assert {"user.UserUpdated", "user.AccessChanged"} <= {
         bound.routing_key for bound in queue.bindings
     }
 
