@@ -99,11 +99,13 @@ def restock(*, key: UUID, sku: str, quantity: int) -> Product:
 @transaction.atomic
 def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
     """Hold stock for an order: all lines or none. Again for the same order: the same answer."""
-    products = _products(wanted)
+    # What is held stays held, although its products may have changed since.
+    known = Reservation.objects.filter(order_id=order_id).exists()
+    products = {} if known else _products(wanted)
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id,
         defaults={
-            "currency": next(iter(products.values())).currency,
+            "currency": lambda: next(iter(products.values())).currency,
             "expires_at": timezone.now() + HOLD,
         },
     )
