@@ -142,7 +142,10 @@ def release(*, order_id: UUID) -> None:
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id, defaults={"state": State.RELEASED}
     )
-    if created or reservation.state in (State.RELEASED, State.EXPIRED):
+    if created or reservation.state == State.RELEASED:
+        return
+    if reservation.state == State.EXPIRED:  # given back already, but a late sale must not take it
+        Reservation.objects.filter(order_id=order_id).update(state=State.RELEASED)
         return
     _give_back(reservation, State.RELEASED)
     record(
