@@ -37,8 +37,8 @@ class Product(models.Model):
 
 
 class Reservation(models.Model):
-    """What is held for an order. Once released or expired it stays so: an order that asks for
-    the same reservation later is refused."""
+    """What is held for an order. Once released it stays so. One that has expired can be sold, if
+    there is stock, or released. An order that asks for either again is refused."""
 
     class State(models.TextChoices):
         HELD = "held"

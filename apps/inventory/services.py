@@ -99,11 +99,13 @@ def restock(*, key: UUID, sku: str, quantity: int) -> Product:
 @transaction.atomic
 def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
     """Hold stock for an order: all lines or none. Again for the same order: the same answer."""
-    products = _products(wanted)
+    # What is held stays held, although its products may have changed since.
+    known = Reservation.objects.filter(order_id=order_id).exists()
+    products = {} if known else _products(wanted)
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id,
         defaults={
-            "currency": next(iter(products.values())).currency,
+            "currency": lambda: next(iter(products.values())).currency,
             "expires_at": timezone.now() + HOLD,
         },
     )
@@ -140,7 +142,10 @@ def release(*, order_id: UUID) -> None:
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id, defaults={"state": State.RELEASED}
     )
-    if created or reservation.state in (State.RELEASED, State.EXPIRED):
+    if created or reservation.state == State.RELEASED:
+        return
+    if reservation.state == State.EXPIRED:  # given back already, but a late sale must not take it
+        Reservation.objects.filter(order_id=order_id).update(state=State.RELEASED)
         return
     _give_back(reservation, State.RELEASED)
     record(

@@ -19,6 +19,7 @@ from protos.user_pb2 import (
 from protos.user_pb2_grpc import UserServiceStub
 from shop.events.envelope import type_of
 from shop.events.handlers import on
+from shop.refusal import NotFound, from_error
 from shop.rpc.stubs import stub
 
 
@@ -37,7 +38,7 @@ def recipient(event: Any) -> Recipient | None:
             preferences=users.GetPreferences(GetPreferencesRequest(user_id=event.user_id)),
         )
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.NOT_FOUND:
+        if isinstance(from_error(error), NotFound):
             return None
         raise
 

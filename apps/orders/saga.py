@@ -11,7 +11,7 @@ from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
 from shop.events.store import record
-from shop.refusal import Invalid
+from shop.refusal import Invalid, NotFound, from_error
 from shop.rpc.stubs import stub
 from shop.saga.definition import Data, Definition, Step, define
 
@@ -40,7 +40,7 @@ def find_customer(data: Data) -> None:
     try:
         user = stub(UserServiceStub).GetUser(user_pb2.GetUserRequest(user_id=data["user_id"]))
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.NOT_FOUND:
+        if isinstance(from_error(error), NotFound):
             raise UnknownUser(data["user_id"]) from None
         raise
     if not user.active:

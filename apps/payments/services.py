@@ -45,7 +45,7 @@ def pay(
 ) -> Payment:
     """Take the money for an order, once. Raises Declined, PaymentTakenBack, or OutcomeUnknown:
     then ask again."""
-    payment, _ = Payment.objects.get_or_create(
+    payment, first = Payment.objects.get_or_create(
         order_id=order_id,
         defaults={
             "user_id": user_id,
@@ -59,6 +59,9 @@ def pay(
         try:
             _take(payment, token)
         except Declined as refusal:
+            if not first:
+                # An earlier attempt, whose outcome is unknown, may have taken the money.
+                _return(payment)
             _settle_declined(payment.id, refusal.detail)
             raise
         payment = _settle_paid(payment.id)
@@ -138,7 +141,8 @@ def _settle_paid(payment_id: UUID) -> Payment:
             record(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
     # A refund may have come while the money was being taken. It then did not find what it was
     # to give back, or did: to give back again is harmless.
-    if payment.status in (Status.REFUNDING, Status.REFUNDED):
+    # Another attempt may have been declined meanwhile: its word counts, so that goes back, too.
+    if payment.status != Status.PAID:
         _return(payment)
     _refuse_ended(payment)
     return payment

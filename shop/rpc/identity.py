@@ -12,7 +12,6 @@ from functools import lru_cache
 import jwt
 from django.conf import settings
 
-from shop.refusal import Unauthenticated
 from shop.telemetry import correlation
 from shop.telemetry.correlation import Correlation
 
@@ -23,10 +22,11 @@ RENEWED = 30.0
 LEEWAY = 30.0
 
 
-class NotOfThisShop(Unauthenticated):
-    """The caller has not proved to be a deployment of this shop."""
+class NotOfThisShop(Exception):
+    """The caller has not proved to be a deployment of this shop.
 
-    code = "not_of_this_shop"
+    A fault of the transport, not a Refusal: the context that was called has not answered.
+    """
 
     def __init__(self) -> None:
         super().__init__("A service token of this shop is needed.")

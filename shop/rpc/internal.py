@@ -21,7 +21,6 @@ from rest_framework.views import APIView
 
 from shop.api.auth import BrowserAuthentication
 from shop.api.parsers import LimitedJSONParser
-from shop.refusal import Refusal, to_grpc
 from shop.rpc import identity
 from shop.rpc.entry import entered
 from shop.rpc.outcome import CallError
@@ -96,9 +95,8 @@ class Method(APIView):
             with entered(metadata, _seconds(request.headers.get("grpc-timeout", ""))):
                 message = from_http(rule, path, request.query_params, request.data)
                 return answer(handler_of(rule.method), message, peer="rest")
-        except Refusal as refusal:
-            status = to_grpc(refusal)
-            raise CallError(status.code, status.details, status.trailing_metadata) from None
+        except identity.NotOfThisShop as error:
+            raise CallError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
         except json_format.ParseError as error:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
 

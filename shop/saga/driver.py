@@ -2,7 +2,9 @@
 
 A crash anywhere is resumed from the row. Whether a call had its effect does not matter: steps
 and undos are idempotent by key, and an undo wins over a step that arrives later (the barrier
-of DTM: empty compensation, suspended action; github.com/dtm-labs/dtm).
+of DTM: empty compensation, suspended action; github.com/dtm-labs/dtm). A step that is refused
+at its first attempt has had no effect. At a later one it may have had it at the first, and is
+undone too.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def _do(saga: Saga, step: Step) -> None:
     except Exception as error:
         refusal = _refusal_in(error)
         if refusal:
-            _turn_back(saga, step, refusal, saga.position - 1)
+            first = saga.position if saga.may_have_acted else saga.position - 1
+            _turn_back(saga, step, refusal, first)
             return
         _note_unknown(saga, step, SagaLog.Action.DO, error)
         if not _out_of_patience(saga):
@@ -110,7 +113,7 @@ def _log_done(saga: Saga, step: Step) -> None:
         if step.then:
             step.then(saga.data)
         if position < len(saga.definition.steps):
-            _hold(saga, position=position, data=saga.data)
+            _hold(saga, position=position, reached_in=saga.attempts, data=saga.data)
         else:
             saga.finish(status=Saga.Status.COMPLETED, position=position, data=saga.data)
 

@@ -26,6 +26,9 @@ class Saga(Job):
     key = models.UUIDField(help_text="What it is about, such as the order's id")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
     position = models.SmallIntegerField(default=0, help_text="The step to do or to undo next")
+    reached_in = models.PositiveIntegerField(
+        default=1, help_text="The attempt in which the present step was reached"
+    )
     data = models.JSONField(default=dict)
     refusal = models.JSONField(
         null=True, blank=True, help_text="Why it is undone: kind, code, detail"
@@ -51,6 +54,12 @@ class Saga(Job):
     @property
     def queue(self) -> str:
         return self.definition.context
+
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether an earlier attempt may have done the present step, so that a domain error now
+        does not say that nothing has happened."""
+        return self.attempts > self.reached_in
 
     @property
     def ended(self) -> bool:

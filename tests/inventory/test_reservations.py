@@ -137,6 +137,7 @@ def test_a_release_that_comes_before_its_reserve_wins(mug: Product) -> None:
         ([expire], (10, 0), ["ReservationExpired"]),
         ([expire, expire], (10, 0), ["ReservationExpired"]),
         ([expire, release], (10, 0), ["ReservationExpired"]),
+        ([expire, release, sell], (10, 0), ["ReservationExpired"]),  # a late OrderPaid
         ([expire, sell], (7, 0), ["ReservationExpired", "StockSold"]),
         (
             [expire, sell, release],

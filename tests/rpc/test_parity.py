@@ -17,6 +17,7 @@ from protos.inventory_pb2_grpc import (
     add_InventoryServiceServicer_to_server,
 )
 from protos.user_pb2_grpc import UserServiceStub
+from shop.refusal import from_error
 from shop.rpc import identity, stubs
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Identity
@@ -182,6 +183,30 @@ def test_a_token_that_has_run_out_is_refused(everywhere: Everywhere, kind: str) 
             user_pb2.GetUserRequest(user_id=7), metadata=(("authorization", old),)
         )
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_a_token_that_is_not_accepted_is_no_domain_error(
+    everywhere: Everywhere, kind: str, settings: Any
+) -> None:
+    """While the key was being changed, the fault of the transport rejected paid orders; also one
+    call further, where payments had asked users."""
+
+    def ask_another(request: Any, context: Any) -> Any:
+        metadata = (("authorization", "Bearer signed-with-another-key"),)
+        return UserServiceStub(strange).UpdateUser(user_pb2.UpdateUserRequest(), metadata=metadata)
+
+    everywhere.users.behaviour = ask_another
+    request, errors = user_pb2.GetUserRequest(user_id=7), []
+    with serving(kind) as strange:
+        own = stubs.policed(strange, POLICY, Identity())
+        for channel in (strange, own):
+            with pytest.raises(grpc.RpcError) as raised:
+                UserServiceStub(channel).GetUser(request, timeout=5)
+            errors.append(raised.value)
+        own.close()
+    assert [from_error(error) for error in errors] == [None, None]
+    assert {error.code() for error in errors} == {grpc.StatusCode.UNAUTHENTICATED}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["rest", "grpc"])
