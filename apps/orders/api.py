@@ -5,6 +5,7 @@ from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers, status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -109,6 +110,14 @@ def visible(request: Request, order_id: UUID) -> Order:
     return order
 
 
+def cancellable(request: Request, order_id: UUID) -> Order:
+    """Return an order that the caller may cancel: their own, or any with `admin:orders`."""
+    order = visible(request, order_id)
+    if order.user_id != caller_id(request) and not may(request.user, ADMIN):
+        raise PermissionDenied
+    return order
+
+
 def _staff(request: Request) -> bool:
     return may(request.user, ADMIN) or may(request.user, SHIP)
 
@@ -192,7 +201,7 @@ class Cancel(Idempotent):
     @extend_schema(request=None, responses=OrderSerializer)
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that has not been shipped. The money is given back."""
-        visible(request, order_id)
+        cancellable(request, order_id)
         return Response(OrderSerializer(services.cancel(order_id=order_id)).data)
 
 

@@ -115,6 +115,14 @@ class UserAdmin(BackOffice, DjangoUserAdmin):
     ]
     add_fieldsets = [(None, {"fields": ["username", *PROFILE, "password1", "password2"]})]
 
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Leave accounts that have powers to superusers: a new password or e-mail address gives
+        the account, with all that it may do, to whoever sets it."""
+        allowed: bool = super().has_change_permission(request, obj)
+        if obj is None or request.user.is_superuser or obj.pk == request.user.pk:
+            return allowed
+        return allowed and not (obj.is_superuser or obj.is_staff or obj.granted)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         if obj is None:
             return []
@@ -240,9 +248,17 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(BackOffice, DjangoGroupAdmin):
+    """Groups, which others than superusers can only see: they could give themselves all rights."""
+
     icon = "group"
     filter_horizontal = []
     autocomplete_fields = []
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return DjangoGroupAdmin.has_delete_permission(self, request, obj)
+        return bool(request.user.is_superuser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.urls import resolve
 from rest_framework.test import APIClient
 
@@ -65,6 +66,32 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], Any]] = {
     ("GET", "/api/notifications"): (OWN, None),
 }
 WHO = ("anonymous", "another", "owner", "staff")
+# What one permission alone lets another customer do, and what it is answered. All that is not
+# here stays as it is for another.
+OPENS: dict[str, dict[tuple[str, str], int]] = {
+    "users:credit": {
+        ("GET", "/api/users/<int:user_id>"): 200,
+        ("PATCH", "/api/users/<int:user_id>/credit"): 200,
+    },
+    "inventory:write": {("POST", "/api/inventory/products/<sku:sku>/restock"): 200},
+    "payments:refund": {
+        ("GET", "/api/payments/<uuid:payment_id>"): 200,
+        ("POST", "/api/payments/<uuid:payment_id>/refund"): 200,
+    },
+    "orders:ship": {
+        ("GET", "/api/orders/<uuid:order_id>"): 200,
+        ("GET", "/api/orders/<uuid:order_id>/timeline"): 200,
+        ("POST", "/api/orders/<uuid:order_id>/ship"): 200,
+        ("POST", "/api/orders/<uuid:order_id>/cancel"): 403,  # seen, but not theirs
+    },
+    "admin:orders": {
+        ("GET", "/api/orders/<uuid:order_id>"): 200,
+        ("GET", "/api/orders/<uuid:order_id>/timeline"): 200,
+        ("GET", "/api/orders/<uuid:order_id>/summary"): 200,
+        ("POST", "/api/orders/<uuid:order_id>/cancel"): 200,
+        ("POST", "/api/admin/orders"): 201,
+    },
+}
 # What needs no Idempotency-Key: it changes nothing, or its answer must not be kept.
 KEYLESS = {
     "/api/auth/token",
@@ -97,6 +124,18 @@ def at(path: str, places: dict[str, str]) -> str:
     return path
 
 
+def ask(client: APIClient, method: str, path: str, places: dict[str, str]) -> Any:
+    body = MATRIX[method, path][1]
+    if body and "user_id" in body:
+        body = body | {"user_id": int(places["<int:user_id>"])}
+    return getattr(client, method.lower())(at(path, places), body)
+
+
+def as_another(method: str, path: str) -> int:
+    """What a customer without permissions is answered who does not own what is asked for."""
+    return MATRIX[method, path][0][WHO.index("another")]
+
+
 def test_every_route_is_in_the_matrix() -> None:
     """Who adds a route says here who may use it."""
     assert set(served()) == set(MATRIX)
@@ -107,14 +146,45 @@ def test_every_route_is_in_the_matrix() -> None:
 def test_everybody_may_what_the_matrix_says(
     method: str, path: str, who: str, clients: dict[str, APIClient], places: dict[str, str]
 ) -> None:
-    statuses, body = MATRIX[method, path]
-    if body and "user_id" in body:
-        body = body | {"user_id": int(places["<int:user_id>"])}
-    answer = getattr(clients[who], method.lower())(at(path, places), body)
+    answer = ask(clients[who], method, path, places)
 
-    assert answer.status_code == statuses[WHO.index(who)]
+    assert answer.status_code == MATRIX[method, path][0][WHO.index(who)]
     if answer.status_code >= 400:
         assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_every_permission_is_in_the_matrix() -> None:
+    assert set(OPENS) == set(settings.TOPOLOGY.permissions)
+
+
+@pytest.mark.parametrize("permission", OPENS)
+@pytest.mark.parametrize(("method", "path"), MATRIX)
+def test_a_permission_alone_opens_what_the_matrix_says(
+    method: str,
+    path: str,
+    permission: str,
+    bob: User,
+    client_for: ClientFor,
+    places: dict[str, str],
+) -> None:
+    """Whoever may ship an order cancels anybody's; a permission to read that changes something."""
+    User.objects.filter(id=bob.id).update(granted=[permission])
+    bob.refresh_from_db()
+    answer = ask(client_for(bob), method, path, places)
+
+    assert answer.status_code == OPENS[permission].get((method, path), as_another(method, path))
+
+
+@pytest.mark.parametrize(("method", "path"), MATRIX)
+def test_the_staff_flag_alone_opens_nothing_of_the_api(
+    method: str, path: str, bob: User, client_for: ClientFor, places: dict[str, str]
+) -> None:
+    """A view that takes the flag, which opens the admin, for a permission."""
+    User.objects.filter(id=bob.id).update(is_staff=True)
+    bob.refresh_from_db()
+    answer = ask(client_for(bob), method, path, places)
+
+    assert answer.status_code == as_another(method, path)
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path in MATRIX if path.startswith("/api")}))
