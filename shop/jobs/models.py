@@ -7,6 +7,7 @@ All times are compared by the database's clock, so that no process's clock matte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -122,13 +123,18 @@ class Job(models.Model):
         return objects.get(pk=pk) if taken else None
 
     @classmethod
-    def park_exhausted(cls) -> None:
-        """Park what is due again after its last attempt: whoever made that has died of it."""
-        if cls.max_attempts is not None:
+    def park_exhausted(cls, rows: Iterable[Self]) -> set[Any]:
+        """Park those of some due rows that have had their last attempt: the process that made it
+        has died. Returns their keys."""
+        if cls.max_attempts is None:
+            return set()
+        spent = {r.pk for r in rows if r.attempts >= r.granted_attempts + cls.max_attempts}
+        if spent:
             exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
-            exhausted.order_by().update(
+            exhausted.filter(pk__in=spent).order_by().update(
                 state=cls.State.PARKED, due_at=None, error="every attempt ended without a word"
             )
+        return spent
 
     def hold(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""
