@@ -153,9 +153,9 @@ def without_delivery(
 
 
 def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
-    """Make sure that each event has a delivery to this handler: due now, where there was none."""
-    missing = [_new(event, handler) for event in without_delivery(events, handler)]
-    Delivery.objects.bulk_create(missing, ignore_conflicts=True)
+    """Make sure that each event has a delivery to this handler: due now, if there was none."""
+    deliveries = [_new(event, handler) for event in events]
+    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
 
 
 def _deliveries(events: list[events_pb2.Event], handler: handlers.Handler) -> QuerySet[Delivery]:

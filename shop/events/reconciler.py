@@ -10,13 +10,17 @@ import logging
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+import grpc
+
 from protos import events_pb2
 from shop.events import delivery, feed, handlers
 from shop.jobs.clock import every
+from shop.jobs.outages import Outages
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
+SLICE = 1.0  # seconds, until others have their turn
 # An event that has not come is late or lost: a shop with more to do than it can must not do the
 # same by a second, dearer way. It counts as lost where it is older than GRACE, and a later one came
 # to the same handler OVERTAKEN seconds ago, or nothing has come to that for STALLED seconds.
@@ -28,16 +32,45 @@ OVERTAKEN, STALLED = 5.0, 15.0
 _came: dict[str, list[tuple[float, feed.Position]]] = {}
 
 
+# When the feed of each source was last compared.
+_compared: dict[str, float] = {}
+outages = Outages(log)
+
+
 @every(seconds=1)
-def reconcile() -> None:
-    """Compare the feed of each context that handlers here listen to with their deliveries."""
-    for source, listeners in feed.by_source(handlers.registered()).items():
-        while _compare(source, listeners):
-            pass
+def reconcile() -> bool:
+    """Compare a page of the feed of each context that handlers here subscribe to with their
+    deliveries; that which was compared longest ago first, until SLICE is over.
+
+    Returns True if there is more. A feed that cannot be compared keeps no other from it.
+    """
+    ends, over, more = monotonic() + SLICE, False, False
+    found = feed.by_source(handlers.registered())
+    for source in sorted(found, key=lambda each: _compared.get(each, 0.0)):
+        if over:
+            return True
+        more |= _try_to_compare(source, found[source])
+        _compared[source] = monotonic()
+        over = _compared[source] >= ends
+    return more
+
+
+def _try_to_compare(source: str, listeners: list[handlers.Handler]) -> bool:
+    try:
+        more = _compare(source, listeners)
+    except grpc.RpcError as error:
+        details = error.details() if isinstance(error, grpc.Call) else error
+        outages.begin(source, f"the feed of {source} does not answer: {details}")
+        return False
+    except Exception as error:
+        outages.begin(source, f"the feed of {source} cannot be compared", error)
+        return False
+    outages.end(source, f"the feed of {source} is compared again")
+    return more
 
 
 def _compare(source: str, listeners: list[handlers.Handler]) -> bool:
-    """Whether there is more that can be settled."""
+    """Compare one page. True if there is more that can be settled."""
     reached = feed.reached()
     first = min(reached[handler.name] for handler in listeners)
     types = handlers.types_of(*(handler.name for handler in listeners))
@@ -54,7 +87,8 @@ def _settle(
 ) -> feed.Position:
     """Make up for what is lost. Says up to where nothing is missing now."""
     new = [event for event in events if feed.at(event) > reached]
-    mine = [event for event in new if event.type in handlers.types_of(handler.name)]
+    types = handlers.types_of(handler.name)
+    mine = [event for event in new if event.type in types]
     missing = delivery.without_delivery(mine, handler) if mine else []
     lost = _lost(handler, mine, missing) if mine else []
     if lost:

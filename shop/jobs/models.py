@@ -8,6 +8,7 @@ All times are compared by the database's clock, so that no process's clock matte
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 
 # No lease, backoff or deferral puts a due time further ahead than this, beyond the job's own lease.
 LONGEST_WAIT = timedelta(minutes=5)
-BATCH = 500
 
 
 class LeaseLost(Exception):
@@ -135,16 +135,19 @@ class Job(models.Model):
         return objects.get(pk=pk) if taken else None
 
     @classmethod
-    def park_exhausted(cls) -> None:
-        """Park what is due again after its last attempt, which ended with its process."""
+    def park_exhausted(cls, rows: Iterable[Self]) -> set[Any]:
+        """Park those of some due rows that have had their last attempt: the process that made it
+        has died. Returns their keys."""
         if cls.max_attempts is None:
-            return
+            return set()
+        spent = {r.pk for r in rows if r.attempts >= r.granted_attempts + cls.max_attempts}
         exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
         error = "every attempt ended without a word"
-        for pk in list(exhausted.values_list("pk", flat=True)[:BATCH]):
-            parked = exhausted.order_by().filter(pk=pk)
+        for pk in spent:
+            parked = exhausted.filter(pk=pk).order_by()
             if parked.update(state=cls.State.PARKED, due_at=None, error=error):
                 log.error("%s %s parked: %s", cls._meta.label, pk, error)
+        return spent
 
     def hold(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shop.events import handlers, reconciler
+from shop.jobs.outages import Outages
 
 
 @pytest.fixture
@@ -29,3 +30,5 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 def nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the handlers of other tests, whose database was another one."""
     monkeypatch.setattr(reconciler, "_came", {})
+    monkeypatch.setattr(reconciler, "_compared", {})
+    monkeypatch.setattr(reconciler, "outages", Outages(reconciler.log))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.notifications.models import Notification
+from apps.orders.saga import PLACE
 from shop.jobs import clock, leader
 from shop.jobs.models import Lease, LeaseLost, NotYet
+from shop.saga.models import Saga
 
 
 def job(**changes: Any) -> Notification:
@@ -153,6 +157,96 @@ def test_an_error_in_one_periodic_function_stops_no_other(
     assert called == [1]
 
 
+def test_one_function_a_tick_so_that_the_lease_is_renewed_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Regression: one tick called all that was due, and a slow one held up the lease and the
+    rest. One with more to do is called again after the others that are due."""
+    called: list[str] = []
+
+    def slow() -> bool:
+        called.append("slow")
+        return called.count("slow") < 3
+
+    def other() -> None:
+        called.append("other")
+
+    monkeypatch.setattr(clock, "_periodic", [(60, slow), (0, other)])
+    ticking = clock.Clock()
+    assert ticking.tick() and called == ["slow"]
+    while called.count("slow") < 3:
+        assert ticking.tick()
+    assert called == ["slow", "other", "slow", "other", "slow"]
+
+
+def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: a broker that is down was a line every half second."""
+    caplog.set_level(logging.INFO, "shop.jobs.clock")
+    errors: list[Exception] = [OSError("down"), OSError("down"), OSError("down")]
+
+    def failing() -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(clock, "_periodic", [(0, failing)])
+    ticking = clock.Clock()
+    for _ in range(5):
+        ticking.tick()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "failing: OSError: down"),
+        ("INFO", "failing works again"),
+    ]
+
+
+@pytest.mark.django_db
+def test_a_backlog_is_enqueued_in_slices_fair_between_models(
+    nudges: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: as long as one model's many due rows took, no other was enqueued."""
+    now = [100.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock, "_served", {Saga._meta.label: 50.0})
+
+    def enqueue(row: Any) -> None:
+        nudges.append(row._meta.model_name)
+        now[0] += clock.SLICE / 8
+
+    monkeypatch.setattr(clock, "nudge", enqueue)
+    for _ in range(30):
+        job()
+    Saga.objects.create(name=PLACE.name, key=uuid4(), state="waiting", due_at=Now())
+    assert clock.nudge_due_jobs() is True
+    assert nudges == ["notification"] * 8
+    clock.nudge_due_jobs()
+    assert nudges.count("saga") == 1
+    while clock.nudge_due_jobs():
+        pass
+    assert (nudges.count("notification"), nudges.count("saga")) == (30, 1)
+
+
+@pytest.mark.django_db
+def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
+    nudges: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: 200,000 due rows were read every half second. Rows are looked at in the order
+    in which they are due; a row that is exhausted is parked when its turn comes."""
+    monkeypatch.setattr(clock, "BATCH", 3)
+    first = [job(due_at=past() - timedelta(minutes=1)) for _ in range(3)]
+    died = job(due_at=past(), attempts=Notification.max_attempts)
+    with CaptureQueriesContext(connection) as captured:
+        clock.nudge_due_jobs()
+    for query in captured:
+        if "notification" in query["sql"]:
+            assert "LIMIT 3" in query["sql"] or " IN (" in query["sql"], query["sql"]
+    Notification.objects.filter(pk__in=[row.pk for row in first]).update(state="done")
+    clock.nudge_due_jobs()
+    died.refresh_from_db()
+    assert died.state == "parked"
+    assert str(died.pk) not in nudges
+
+
 def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     """What registers only when some view is imported would not run where none is served."""
     command = (
@@ -244,8 +338,8 @@ def test_what_is_parked_after_its_last_attempt_died_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     row = job(attempts=8, due_at=past())
-    Notification.park_exhausted()
-    Notification.park_exhausted()
+    Notification.park_exhausted(Notification.due())
+    Notification.park_exhausted(Notification.due())
     row.refresh_from_db()
     assert row.state == "parked"
     (line,) = caplog.records
