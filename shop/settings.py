@@ -31,6 +31,8 @@ DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 
 TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
+# Former ones, after a rotation: what they have signed is still good
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
