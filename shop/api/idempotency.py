@@ -35,6 +35,7 @@ from shop.api.abandoned import abandoned
 from shop.api.address import client_address, network_of
 from shop.api.errors import Unprocessable, is_refusal
 from shop.api.models import LOCK, IdempotencyKey
+from shop.api.owner import context_of
 from shop.jobs.clock import every
 
 KEPT = timedelta(hours=24)
@@ -129,7 +130,7 @@ def _wanted(view: APIView, request: Request, key: str) -> IdempotencyKey:
     """A row that claims a key, not saved yet."""
     if not key.isprintable() or not 1 <= len(key) <= LONGEST:
         raise exceptions.ParseError(f"Idempotency-Key must be 1 to {LONGEST} printable characters.")
-    context = type(view).__module__.split(".")[1]  # of apps.<context>.api
+    context = context_of(view)
     fingerprint = _fingerprint(request, settings.SECRET_KEY)
     wanted = IdempotencyKey(
         context=context,

@@ -41,10 +41,11 @@ class IdempotencyKey(models.Model):
 
 
 class Attempts(models.Model):
-    """How often somebody has tried to sign in since their window began."""
+    """How often something was tried since its window began; or, as "known", that an account has
+    signed in from a network."""
 
     key = models.CharField(
-        max_length=200, primary_key=True, help_text="The account, or the client's address"
+        max_length=255, primary_key=True, help_text="What is counted, and of which client"
     )
     count = models.PositiveIntegerField(default=1)
     ends_at = models.DateTimeField(db_index=True)
