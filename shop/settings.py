@@ -31,6 +31,8 @@ DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 
 TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
+# Former ones, after a rotation: what they have signed is still good
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -133,8 +135,14 @@ SIMPLE_JWT = {
     "TOKEN_USER_CLASS": "shop.api.auth.TokenCaller",
     "UPDATE_LAST_LOGIN": False,
 }
-SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account, in five minutes
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account and network, in five minutes
+SIGN_IN_FAILURES_IN_ALL = env.int("SIGN_IN_FAILURES_IN_ALL", 100)  # from all unknown networks
 SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
+RATE_LIMITS = {  # requests of a caller in one minute; development measures itself
+    "orders": env.int("RATE_LIMIT_ORDERS", 100_000 if DEVELOPMENT else 60),
+    "sign-ups": env.int("RATE_LIMIT_SIGN_UPS", 100_000 if DEVELOPMENT else 10),
+    "reads": env.int("RATE_LIMIT_READS", 100_000 if DEVELOPMENT else 600),
+}
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT

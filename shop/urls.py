@@ -7,8 +7,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from shop.api.documents import DocsView, SchemaView
 from shop.api.forms import SignInForm
 from shop.rpc import internal
 from shop.telemetry import health, metrics
@@ -24,8 +24,8 @@ urlpatterns = [
     path("health/ready", health.ready),
     path("metrics", metrics.metrics),
     path("admin/", admin.site.urls),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
+    path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path(
         "api/login/",
         LoginView.as_view(

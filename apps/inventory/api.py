@@ -16,6 +16,7 @@ from apps.inventory.models import Product
 from shop.api.auth import permitted
 from shop.api.filters import Amount, Ordering, Search
 from shop.api.idempotency import Idempotent
+from shop.api.throttling import CheckLimit, ReadLimit
 from shop.api.validation import validated
 
 
@@ -67,6 +68,7 @@ class Products(generics.ListAPIView[Product]):
     """Search, filter, order and leaf through what is sold."""
 
     permission_classes = [AllowAny]
+    throttle_classes = [ReadLimit]
     queryset = queries.products()
     serializer_class = ProductSerializer
     filter_backends = [DjangoFilterBackend, Search, Ordering]
@@ -87,6 +89,7 @@ class OneProduct(APIView):
 
 class Check(APIView):
     permission_classes = [AllowAny]
+    throttle_classes = [CheckLimit]
 
     @extend_schema(request=CheckSerializer, responses=StockListSerializer)
     def post(self, request: Request) -> Response:

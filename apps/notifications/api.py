@@ -8,6 +8,7 @@ from apps.notifications import queries
 from apps.notifications.models import Notification
 from shop.api.auth import caller_id
 from shop.api.pagination import NewestFirst
+from shop.api.throttling import ReadLimit
 
 
 class NotificationSerializer(serializers.ModelSerializer[Notification]):
@@ -20,6 +21,7 @@ class Notifications(generics.ListAPIView[Notification]):
     """What you were told, newest first."""
 
     queryset = Notification.objects.none()
+    throttle_classes = [ReadLimit]
     serializer_class = NotificationSerializer
     pagination_class = NewestFirst
     filterset_fields = ["kind", "order_id"]

@@ -18,6 +18,7 @@ from shop.api.errors import PROBLEM, refusal_problem
 from shop.api.idempotency import Idempotent
 from shop.api.pagination import NewestFirst
 from shop.api.schema import ProblemSerializer
+from shop.api.throttling import OrderLimit, ReadLimit
 from shop.api.validation import validated
 from shop.rpc import deadline
 from shop.saga import driver
@@ -164,6 +165,7 @@ def _refused(order: Order, headers: dict[str, str]) -> Response:
 
 
 class Orders(Idempotent, generics.ListAPIView[Order]):
+    throttle_classes = [OrderLimit, ReadLimit]
     pagination_class = NewestFirst
     filterset_fields = ["status"]
     queryset = Order.objects.none()
@@ -182,6 +184,7 @@ class Orders(Idempotent, generics.ListAPIView[Order]):
 
 class OrdersFor(Idempotent):
     permission_classes = [permitted(ADMIN)]
+    throttle_classes = [OrderLimit]
 
     @extend_schema(request=NewOrderForSerializer, responses=PLACED, parameters=[PREFER])
     def post(self, request: Request) -> Response:

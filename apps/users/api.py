@@ -19,6 +19,7 @@ from shop.api.auth import caller_id, may, permitted
 from shop.api.errors import PROBLEM
 from shop.api.idempotency import Idempotent
 from shop.api.schema import ProblemSerializer
+from shop.api.throttling import SignUpLimit
 from shop.api.validation import validated
 
 CREDIT = "users:credit"
@@ -92,6 +93,7 @@ def own(request: Request, user_id: int) -> int:
 
 class Users(Idempotent):
     permission_classes = [AllowAny]
+    throttle_classes = [SignUpLimit]
 
     @extend_schema(request=RegistrationSerializer, responses={201: UserSerializer})
     def post(self, request: Request) -> Response:

@@ -14,11 +14,19 @@ admin.site.login_form = AdminSignInForm
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(Record):
     icon = "vpn_key"
-    list_display = ["key", "caller", "status", "created_at"]
-    list_filter = ["created_at"]
+    list_display = ["key", "context", "caller", "status", "created_at"]
+    list_filter = ["context", "created_at"]
     search_fields = ["operation_id", "caller"]
     ordering = ["-created_at"]
-    fields = ["key", "caller", "operation_id", "fingerprint", "created_at", "locked_until"]
+    fields = [
+        "key",
+        "context",
+        "caller",
+        "operation_id",
+        "fingerprint",
+        "created_at",
+        "locked_until",
+    ]
     fields += ["status", "headers", "shown_body"]
 
     @admin.display(description="body")

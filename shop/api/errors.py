@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import grpc
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER = "2"
+
+# The database is gone, or has ended our session. Other database errors are bugs.
+DATABASE_DOWN = (OperationalError, InterfaceError, InternalError)
 
 Problem = dict[str, Any]
 
@@ -98,11 +102,15 @@ def _known(error: Exception) -> tuple[Problem, dict[str, str]] | None:
         codes = error.get_codes()
         code = codes if isinstance(codes, str) else error.default_code
         return problem(error.status_code, code, _text(error.detail)), _headers(error)
-    if isinstance(error, (grpc.RpcError, OutcomeUnknown, OperationalError)):
-        log.warning("answered 503: %s: %s", type(error).__name__, error)
-        body = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Try again in a moment.")
-        return body, {"Retry-After": RETRY_AFTER}
+    if isinstance(error, (grpc.RpcError, OutcomeUnknown, *DATABASE_DOWN)):
+        return _unavailable(error)
     return None
+
+
+def _unavailable(error: BaseException) -> tuple[Problem, dict[str, str]]:
+    log.warning("answered 503: %s: %s", type(error).__name__, error)
+    body = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Try again in a moment.")
+    return body, {"Retry-After": RETRY_AFTER}
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
@@ -150,6 +158,15 @@ def _page(status: HTTPStatus, code: str, detail: str) -> Any:
 bad_request = _page(HTTPStatus.BAD_REQUEST, "bad_request", "The request cannot be understood.")
 forbidden = _page(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed.")
 not_found = _page(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.")
-server_error = _page(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something broke here. It has been logged."
-)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer an exception outside of DRF's views: in middleware, in pages, while rendering.
+
+    Django calls this while it handles the exception, which is no argument.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, DATABASE_DOWN):
+        return problem_answer(*_unavailable(error))
+    detail = "Something broke here. It has been logged."
+    return problem_answer(problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))

@@ -17,9 +17,10 @@ class Amount(django_filters.NumberFilter):
 
 
 class Search(filters.SearchFilter):
-    """Every word becomes a condition: so many, and no more."""
+    """Search terms, each of which becomes a condition on every field: so many, and no more."""
 
     longest = 200
+    most = 10
 
     def get_search_terms(self, request: Request) -> list[str]:
         field = serializers.CharField(max_length=self.longest, allow_blank=True)
@@ -28,6 +29,9 @@ class Search(filters.SearchFilter):
         except serializers.ValidationError as error:
             raise serializers.ValidationError({self.search_param: error.detail}) from None
         terms: list[str] = super().get_search_terms(request)
+        if len(terms) > self.most:
+            message = f"Ensure this field has no more than {self.most} words."
+            raise serializers.ValidationError({self.search_param: [message]}, code="max_length")
         return terms
 
 

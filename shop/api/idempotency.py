@@ -3,33 +3,41 @@
 The semantics are those of draft-ietf-httpapi-idempotency-key-header: another body under the
 same key is 422, the same one still in flight is 409. A process that dies in between leaves the
 key locked for LOCK; after that the request runs again under the same `operation_id`, by which
-the services recognise what they have already done.
+the services recognise what they have already done. A process that outlives its database releases
+the lock by itself.
+
+A key belongs to its caller and to the context that owns the route, so that the placement makes
+no difference. For callers who are not signed in it belongs to their network; the same request
+from elsewhere is answered alike, and any other request neither sees nor disturbs it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import Error, IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
+from shop.api.abandoned import abandoned
+from shop.api.address import client_address, network_of
 from shop.api.errors import Unprocessable, is_refusal
-from shop.api.models import IdempotencyKey
+from shop.api.models import LOCK, IdempotencyKey
+from shop.api.owner import context_of
 from shop.jobs.clock import every
 
-LOCK = timedelta(seconds=30)
 KEPT = timedelta(hours=24)
 LONGEST = 255
 METHODS = ("POST", "PATCH")
@@ -67,8 +75,14 @@ class Idempotent(APIView):
         super().initial(request, *args, **kwargs)
         key = request.headers.get("Idempotency-Key")
         if request.method in METHODS and key is not None:
-            self._claimed = _claim(request, key)
-            self.operation_id = self._claimed.operation_id
+            wanted = _wanted(self, request, key)
+            try:
+                _claim(wanted, request)
+            except Error:
+                abandoned.add(wanted)  # the claim may have been committed
+                raise
+            self._claimed = wanted
+            self.operation_id = wanted.operation_id
         else:
             self.operation_id = uuid7()
 
@@ -85,8 +99,16 @@ class Idempotent(APIView):
     ) -> Response:
         final = super().finalize_response(request, response, *args, **kwargs)
         if self._claimed:
-            final.add_post_render_callback(self._keep)
+            final.add_post_render_callback(self._keep_or_release)
         return final
+
+    def _keep_or_release(self, response: Response) -> None:
+        assert self._claimed
+        try:
+            self._keep(response)
+        except Error:
+            abandoned.add(self._claimed)
+            raise
 
     def _keep(self, response: Response) -> None:
         assert self._claimed
@@ -104,46 +126,82 @@ def purge_old_keys() -> None:
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
 
 
-def _claim(request: Request, key: str) -> IdempotencyKey:
+def _wanted(view: APIView, request: Request, key: str) -> IdempotencyKey:
+    """A row that claims a key, not saved yet."""
     if not key.isprintable() or not 1 <= len(key) <= LONGEST:
         raise exceptions.ParseError(f"Idempotency-Key must be 1 to {LONGEST} printable characters.")
-    caller = f"user-{request.user.id}" if request.user.is_authenticated else "anonymous"
-    fingerprint = _fingerprint(request)
+    context = context_of(view)
+    fingerprint = _fingerprint(request, settings.SECRET_KEY)
+    wanted = IdempotencyKey(
+        context=context,
+        caller=_caller(request),
+        key=key,
+        fingerprint=fingerprint,
+        locked_until=Now() + LOCK,
+    )
+    if not request.user.is_authenticated:
+        # The request itself is the identity: from another network it is still the same one, and
+        # a request of somebody else's under the same key has nothing to do with it.
+        wanted.operation_id = _operation_id(f"{context} {key} {fingerprint}")
+    return wanted
+
+
+def _caller(request: Request) -> str:
+    if request.user.is_authenticated:
+        return f"user-{request.user.id}"
+    return f"anonymous {network_of(client_address(request))}"
+
+
+def _claim(wanted: IdempotencyKey, request: Request) -> None:
+    """Make the key this run's own. Raises InFlight, KeyReused, _Replay."""
     try:
         with transaction.atomic():
-            return IdempotencyKey.objects.create(
-                caller=caller, key=key, fingerprint=fingerprint, locked_until=Now() + LOCK
-            )
+            wanted.save(force_insert=True)
     except IntegrityError:
-        known = IdempotencyKey.objects.filter(caller=caller, key=key).first()
-        if known is None:  # given back in this very moment
+        same_key = Q(context=wanted.context, caller=wanted.caller, key=wanted.key)
+        found = list(IdempotencyKey.objects.filter(Q(pk=wanted.pk) | same_key))
+        if not found:  # given back in this very moment
             raise InFlight from None
-        return _known(known, fingerprint)
+        # Of an anonymous client there may be two: the same request comes first.
+        known = min(found, key=lambda key: key.pk != wanted.pk)
+        _take_over(known, wanted, request)
 
 
-def _known(known: IdempotencyKey, fingerprint: str) -> IdempotencyKey:
-    if known.fingerprint != fingerprint:
+def _take_over(known: IdempotencyKey, wanted: IdempotencyKey, request: Request) -> None:
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if known.fingerprint not in {_fingerprint(request, secret) for secret in secrets}:
         raise KeyReused
     if known.status is not None:
         raise _Replay(known)
-    abandoned = Q(pk=known.pk, status=None, locked_until__lte=Now())
-    if not IdempotencyKey.objects.filter(abandoned).update(locked_until=Now() + LOCK):
+    wanted.operation_id = known.operation_id
+    over = Q(locked_until__lte=Now()) | Q(claim__in=abandoned.claims())
+    free = IdempotencyKey.objects.filter(over, pk=known.pk, status=None)
+    if not free.update(locked_until=Now() + LOCK, claim=wanted.claim):
         raise InFlight
-    return known
 
 
-def _fingerprint(request: Request) -> str:
-    digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
-    digest.update(request.body)
+def _fingerprint(request: Request, secret: str) -> str:
+    """Keyed, since a body may contain a password: nobody may guess at it with a copy of the row."""
+    said = f"{request.method} {request.get_full_path()}\n".encode() + request.body
+    digest = salted_hmac("shop.api.idempotency", said, secret=secret, algorithm="sha256")
     return digest.hexdigest()
 
 
+def _operation_id(text: str) -> UUID:
+    digest = salted_hmac("shop.api.idempotency.operation", text, algorithm="sha256").digest()
+    return UUID(bytes=digest[:16], version=5)
+
+
 def _give_back(claimed: IdempotencyKey, error: Exception) -> None:
-    if isinstance(error, exceptions.APIException):
-        claimed.delete()  # not understood or not allowed: nothing was done, the key is free
-    else:
-        # The outcome is unknown: the caller may ask again, as the same operation.
-        IdempotencyKey.objects.filter(pk=claimed.pk).update(locked_until=Now())
+    mine = IdempotencyKey.objects.filter(pk=claimed.pk, claim=claimed.claim, status=None)
+    try:
+        if isinstance(error, exceptions.APIException):
+            mine.delete()  # not understood or not allowed: nothing was done, the key is free
+        else:
+            # The outcome is unknown: the caller may ask again, as the same operation.
+            mine.update(locked_until=Now())
+    except Error:
+        abandoned.add(claimed)
 
 
 def _replayed(known: IdempotencyKey) -> HttpResponse:

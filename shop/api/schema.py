@@ -66,6 +66,8 @@ class Schema(AutoSchema):
             problems |= {"400", "404"}
         if "{" in self.path:
             problems |= {"404"}
+        if any(self.method in limit.methods for limit in self.view.get_throttles()):
+            problems |= {"429"}
         return sorted(problems)
 
     def _problem(self, status: str) -> Any:

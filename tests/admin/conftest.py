@@ -69,7 +69,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     Group.objects.create(name="packers")
     Subscription.objects.create(handler="orders.give_back")
     RelayPosition.objects.create(name="relay")
-    Attempts.objects.create(key="account alice", ends_at=timezone.now())
+    Attempts.objects.create(key="account alice from 127.0.0.1", ends_at=timezone.now())
     unreadable.park("orders", b"{", {}, "no JSON")
     Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
 

@@ -8,7 +8,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import RequestFactory
 from rest_framework.test import APIClient
@@ -93,6 +100,10 @@ def test_the_charset_of_no_body_is_not_asked_for(charset: str) -> None:
         (RuntimeError(SECRET), 500, "internal_error"),
         (KeyError(SECRET), 500, "internal_error"),
         (OperationalError(SECRET), 503, "unavailable"),
+        (InterfaceError(SECRET), 503, "unavailable"),
+        (InternalError(SECRET), 503, "unavailable"),
+        (ProgrammingError(SECRET), 500, "internal_error"),
+        (IntegrityError(SECRET), 500, "internal_error"),
     ],
 )
 def test_what_breaks_tells_nothing_of_the_inside(
@@ -113,6 +124,28 @@ def test_what_breaks_tells_nothing_of_the_inside(
     assert_problem(answer, status, code)
     assert SECRET not in answer.content.decode()
     assert answer.has_header("Retry-After") == (status == 503)
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/api/orders", "/api/login/?next=/"])
+def test_a_database_that_is_gone_is_503_in_middleware_and_pages_too(
+    alice: User, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Only what DRF's views raised was 503: the session's middleware and the pages were 500."""
+
+    def gone(*args: Any, **kwargs: Any) -> None:
+        raise InterfaceError(SECRET)
+
+    client = APIClient(raise_request_exception=False)
+    client.force_login(alice)
+    logging.getLogger("django.request").disabled = True
+    with monkeypatch.context() as down:
+        down.setattr(CursorWrapper, "execute", gone)
+        answer = client.post(path, {"username": "alice", "password": "x"}, format="multipart")
+    logging.getLogger("django.request").disabled = False
+
+    assert_problem(answer, 503, "unavailable")
+    assert SECRET not in answer.content.decode()
+    assert answer["Retry-After"]
 
 
 def test_a_browser_session_needs_a_csrf_token_to_change_something(alice: User) -> None:

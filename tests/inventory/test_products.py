@@ -104,7 +104,7 @@ def test_absurd_parameters_are_answered(
 def test_a_list_takes_as_many_queries_whatever_its_length(
     anonymous: APIClient, shelf: None, django_assert_num_queries: Any
 ) -> None:
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         anonymous.get(LIST)
 
 

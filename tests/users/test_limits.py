@@ -22,7 +22,8 @@ from tests.conftest import MakeUser
 from tests.threads import together
 
 PASSWORD = "correct horse battery"
-FAILURES, TRIES = 5, 40
+FAILURES, IN_ALL, TRIES = 5, 15, 40
+HERE = "account alice from 127.0.0.1"
 CLIENT = APIClient()
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def limits(settings: Any) -> None:
     settings.SIGN_IN_FAILURES, settings.SIGN_IN_TRIES = FAILURES, TRIES
+    settings.SIGN_IN_FAILURES_IN_ALL = IN_ALL
 
 
 def sign_in(
@@ -98,14 +100,14 @@ def test_an_account_that_is_none_is_limited_alike() -> None:
 def test_a_window_that_is_over_lets_in_again_and_is_purged(alice: User) -> None:
     """What is refused must not make it longer: anybody could lock anybody out for ever."""
     statuses(FAILURES)
-    ends = Attempts.objects.get(key="account alice").ends_at
+    ends = Attempts.objects.get(key=HERE).ends_at
     statuses(3)
-    assert Attempts.objects.get(key="account alice").ends_at == ends
+    assert Attempts.objects.get(key=HERE).ends_at == ends
     Attempts.objects.update(ends_at=timezone.now() - timedelta(seconds=1))
 
     assert statuses(FAILURES + 1) == [401] * FAILURES + [429]
     past = timezone.now() - timedelta(seconds=2)
-    Attempts.objects.filter(key="account alice").update(ends_at=past)
+    Attempts.objects.filter(key__startswith="account alice").update(ends_at=past)
     purge_old_attempts()
     assert [row.key for row in Attempts.objects.all()] == ["address 127.0.0.1"]
 
@@ -188,6 +190,85 @@ def test_so_many_proxies_are_believed_and_no_more(
 def test_an_ipv6_client_is_its_network(one: str, another: str, alike: bool) -> None:
     """It has 2^64 addresses to guess from."""
     assert (network_of(one) == network_of(another)) is alike
+
+
+# A stranger who guesses at an account
+
+
+def from_network(client: str, password: str = "wrong", username: str = "alice") -> int:
+    headers = {"X-Forwarded-For": client, GATEWAY: identity.token()}
+    answer: int = sign_in(password, username, **headers).status_code
+    return answer
+
+
+def guess_from_many(username: str = "alice") -> list[int]:
+    """Try from each network as often as it may, until the account's failures are full."""
+    return [
+        from_network(f"198.51.100.{n}", username=username)
+        for n in range(IN_ALL // FAILURES)
+        for _ in range(FAILURES)
+    ]
+
+
+def test_a_stranger_does_not_lock_the_owner_out(alice: User) -> None:
+    """Ten bad guesses from anywhere locked the account for everybody, again and again."""
+    for _ in range(FAILURES + 3):
+        from_network("198.51.100.1")
+
+    assert from_network("198.51.100.1", PASSWORD) == 429
+    assert from_network("203.0.113.7", PASSWORD) == 200
+
+
+def test_strangers_in_many_networks_are_stopped_and_the_owners_network_is_not(alice: User) -> None:
+    """A limit per network alone would let a botnet guess without end."""
+    assert from_network("203.0.113.7", PASSWORD) == 200
+    assert guess_from_many() == [401] * IN_ALL
+
+    assert [from_network("198.51.100.99"), from_network("192.0.2.1", PASSWORD)] == [429, 429]
+    assert from_network("203.0.113.7", PASSWORD) == 200
+    assert from_network("198.51.100.99") == 429  # the owner's success lets in nobody else
+
+
+def test_failures_from_a_known_network_are_limited_too(alice: User) -> None:
+    assert from_network("203.0.113.7", PASSWORD) == 200
+
+    assert [from_network("203.0.113.7") for _ in range(FAILURES + 1)] == [401] * FAILURES + [429]
+
+
+def test_a_network_is_known_for_thirty_days_and_of_one_account_only(alice: User, bob: User) -> None:
+    assert from_network("203.0.113.7", PASSWORD) == 200
+    guess_from_many("bob")
+    assert from_network("203.0.113.7", PASSWORD, "bob") == 429
+    guess_from_many()
+    known = Attempts.objects.filter(key__startswith="known")
+    assert timedelta(days=29) < known.get().ends_at - timezone.now() <= timedelta(days=30)
+    known.update(ends_at=timezone.now())
+
+    assert from_network("203.0.113.7", PASSWORD) == 429
+
+
+def test_an_account_that_is_none_is_limited_alike_from_many_networks() -> None:
+    assert guess_from_many("nobody") == [401] * IN_ALL
+    assert from_network("192.0.2.1", username="nobody") == 429
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_networks_at_the_same_moment_exactly_the_limit_is_checked(
+    alice: User, settings: Any
+) -> None:
+    settings.SIGN_IN_FAILURES_IN_ALL = 25
+
+    answers = together(16, lambda n: [from_network(f"198.51.100.{n}") for _ in range(FAILURES)])
+
+    assert Counter(chain.from_iterable(answers)) == {401: 25, 429: 16 * FAILURES - 25}
+
+
+def test_the_longest_name_from_the_longest_network_is_counted(db: None) -> None:
+    """A key that is too long for its column would be a 500 on PostgreSQL."""
+    network = "2001:0db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
+
+    assert from_network(network, username="é" * 150) == 401
+    assert from_network("x" * 500, username="é" * 150) == 401
 
 
 # The pages

@@ -1,0 +1,10 @@
+"""Which context owns a route: what belongs to a context is the same in every placement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def context_of(view: Any) -> str:
+    """The context of a view of apps.<context>.api."""
+    return type(view).__module__.split(".")[1]
