@@ -39,7 +39,7 @@ class Client:
     def __init__(self, url: str) -> None:
         self._host = url.removeprefix("http://")
         self._given: dict[str, str] = {}  # what a symbolic name stands for here
-        self._names: dict[str, str] = {}  # of ids, in the order of their first appearance
+        self._names: dict[str, str] = {}  # of the ids that were captured
 
     def send(self, request: Request) -> Answer:
         """Send a request and return the answer. Raises OSError or HTTPException if none comes."""
@@ -69,7 +69,10 @@ class Client:
             connection.close()
         parsed = _parsed(content)
         self._capture(request, parsed)
-        return Answer(response.status, dict(self._compared(raw)), self.named(parsed))
+        named = self.named(parsed)
+        if request.unordered and "results" in named:
+            named["results"].sort(key=str)
+        return Answer(response.status, dict(self._compared(raw)), named)
 
     def named(self, value: Any) -> Any:
         """A value with names in the place of ids, and without times and tokens."""
@@ -79,17 +82,14 @@ class Client:
             return [self.named(one) for one in value]
         return self._text(value) if isinstance(value, str) else value
 
-    def known(self, identifier: str) -> str:
-        """The name of an id that an answer had; "an id" for any other."""
+    def name(self, identifier: str) -> str:
+        """The symbolic name of an id: the first one under which it was captured."""
         return self._names.get(identifier, "an id")
 
     def _text(self, text: str) -> str:
         text = TIME.sub("a time", text.replace(self._host, "shop"))
         text = CURSOR.sub("cursor=…", JWT.sub("a token", text))
-        return UUID.sub(lambda found: self._name(found[0]), SHORT_ID.sub("(…)", text))
-
-    def _name(self, identifier: str) -> str:
-        return self._names.setdefault(identifier, f"id-{len(self._names) + 1}")
+        return UUID.sub(lambda found: self.name(found[0]), SHORT_ID.sub("(…)", text))
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"Accept": "application/json"}
@@ -112,6 +112,7 @@ class Client:
             found = answer.get(field) or answer.get("order_id" if field == "id" else "")
             if found:
                 self._given[name] = str(found)
+                self._names.setdefault(str(found), name)
         if request.signs_in and "access" in answer:
             for kind in ("access", "refresh"):
                 self._given[f"{kind}:{request.signs_in}"] = answer[kind]

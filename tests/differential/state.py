@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _shown(value: Any, client: Client) -> str:
     text = TIME.sub("a time", str(value))
     text = HEX.sub(lambda found: _dashed(found[0]), text)
     text = re.sub(r"\([0-9a-f]{8}\)", "(…)", text)
-    return UUID.sub(lambda found: client.known(found[0]), text)
+    return UUID.sub(lambda found: client.name(found[0]), text)
 
 
 def _plain(identifier: Any) -> str:
@@ -110,15 +111,19 @@ def _databases(shop: Shop, placement: str) -> Iterator[Any]:
     for deployment in settings.TOPOLOGY.placements[placement].values():
         suffix = "" if placement == "one" else f"-{deployment.name}"
         with closing(_connection(shop, suffix)) as connection:
+            yield partial(_read, connection, deployment.contexts)
 
-            def read(model: type[models.Model], columns: tuple[str, ...]) -> list[Any]:
-                if not _is_there(model, deployment.contexts):
-                    return []
-                names = ", ".join(f'"{column}"' for column in columns)
-                query = f'SELECT {names} FROM "{model._meta.db_table}"'
-                return list(connection.execute(query).fetchall())
 
-            yield read
+def _read(
+    connection: Any,
+    contexts: tuple[str, ...],
+    model: type[models.Model],
+    columns: tuple[str, ...],
+) -> list[Any]:
+    if not _is_there(model, contexts):
+        return []
+    names = ", ".join(f'"{column}"' for column in columns)
+    return list(connection.execute(f'SELECT {names} FROM "{model._meta.db_table}"').fetchall())
 
 
 def _is_there(model: type[models.Model], contexts: tuple[str, ...]) -> bool:

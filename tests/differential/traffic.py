@@ -74,6 +74,7 @@ class Request:
     chunked: bool = False
     captures: dict[str, str] = field(default_factory=dict)  # a name: the field of the answer
     signs_in: str | None = None
+    unordered: bool = False  # the results of the list may come in any order
 
     def __str__(self) -> str:
         body = (self.body or b"")[:300].decode(errors="replace")
@@ -198,8 +199,11 @@ class Traffic:
         return request
 
     def _notifications(self) -> Request:
-        query = self._random.choice(["", "?kind=order.OrderPaid", "?page_size=1", "?order_id=x"])
-        return self._send("GET", f"/api/notifications{query}", self._anyone())
+        order = self._known("order")
+        query = self._random.choice(["order_id=x", f"order_id={order}", f"order_id={order}"])
+        request = self._send("GET", f"/api/notifications?{query}", self._customer())
+        request.unordered = True  # mails of one order are written at the same time
+        return request
 
     def _sign_in(self) -> Request:
         name = self._random.choice([*CUSTOMERS, "admin", "nobody"])
