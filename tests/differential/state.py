@@ -43,7 +43,7 @@ def settled(shop: Shop, placement: str) -> bool:
     """Whether every event has reached every handler, and no job waits."""
     events: set[tuple[str, str]] = set()
     delivered: set[tuple[str, str]] = set()
-    for read in _databases(shop, placement):
+    for read in databases(shop, placement):
         events |= {(_plain(i), t) for i, t in read(Event, ("id", "type"))}
         done = read(Delivery, ("event_id", "handler", "state"))
         delivered |= {(_plain(i), handler) for i, handler, state in done if state != "waiting"}
@@ -64,7 +64,7 @@ def of(shop: Shop, placement: str, client: Client) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     contexts = settings.TOPOLOGY.contexts
     compared = [m for m in apps.get_models() if m._meta.app_label in contexts]
-    for read in _databases(shop, placement):
+    for read in databases(shop, placement):
         for model in compared:
             _add(found, model, read(model, _columns(model)), client)
         _add(found, Event, read(Event, EVENT), client)
@@ -105,7 +105,7 @@ def _dashed(hexadecimal: str) -> str:
     return "-".join(hexadecimal[a:b] for a, b in zip((0, *ends), ends, strict=False))
 
 
-def _databases(shop: Shop, placement: str) -> Iterator[Any]:
+def databases(shop: Shop, placement: str) -> Iterator[Any]:
     """A function for each database, that reads columns of a model; no rows of a table that is not
     there."""
     for deployment in settings.TOPOLOGY.placements[placement].values():
