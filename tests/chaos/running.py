@@ -47,8 +47,9 @@ class Shop:
         self._env.pop("PORT", None)
         self._database = f"shop_test_{uuid4().hex[:8]}"
         self._env["CACHE_PREFIX"] = self._database
+        self.database_url = f"{SERVER.rpartition('/')[0]}/{self._database}" if SERVER else ""
         if SERVER:
-            self._env["DATABASE_URL"] = f"{SERVER.rpartition('/')[0]}/{self._database}"
+            self._env["DATABASE_URL"] = self.database_url
         self.addresses: dict[str, list[str]] = {}  # of each deployment's web processes
         self._env |= {"SHOP_PLACEMENT": placement, "CHANNEL": channel, **(environment or {})}
         for name in settings.TOPOLOGY.placements[placement]:
