@@ -221,5 +221,6 @@ class Timeline(APIView):
     @extend_schema(responses=MomentSerializer(many=True))
     def get(self, request: Request, order_id: UUID) -> Response:
         """What happened to an order, and what has yet to happen."""
-        moments = queries.timeline(visible(request, order_id))
+        order = visible(request, order_id)
+        moments = queries.timeline(order, internals=_staff(request))
         return Response(MomentSerializer(moments, many=True).data)

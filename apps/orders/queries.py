@@ -15,6 +15,7 @@ from shop.events.models import Event
 from shop.refusal import NotFound
 from shop.rpc.stubs import cached_stub
 from shop.saga import story
+from shop.saga.models import SagaLog
 
 
 class OrderNotFound(NotFound):
@@ -70,10 +71,17 @@ class Moment:
     detail: str = ""
 
 
-def timeline(order: Order) -> list[Moment]:
-    """An order's whole story: its events and the steps of its sagas, also those to come."""
+# What a customer reads instead of an exception
+NO_ANSWER = "There was no answer. It is tried again."
+
+
+def timeline(order: Order, *, internals: bool = False) -> list[Moment]:
+    """Return an order's whole story: its events and the steps of its sagas, also those to come.
+    Exceptions and addresses of the inside are in it only with `internals`, for staff."""
     events = Event.objects.filter(stream=order.stream).order_by("version")
     moments = [Moment(e.recorded_at, e.type.partition(".")[2], "happened") for e in events]
     for step in story.of(order.id):
-        moments.append(Moment(step.at, f"{step.saga}: {step.name}", step.state, step.detail))
+        unknown = step.state == SagaLog.Outcome.UNKNOWN
+        detail = NO_ANSWER if unknown and not internals else step.detail
+        moments.append(Moment(step.at, step.what, step.state, detail))
     return sorted(moments, key=lambda m: (m.at is None, m.at or order.created_at))

@@ -10,6 +10,8 @@ from django.conf import settings
 from rest_framework import exceptions
 from rest_framework.parsers import JSONParser
 
+NOT_TEXT = exceptions.ErrorDetail("This is not Unicode text.", code="surrogate")
+
 
 class TooLarge(exceptions.APIException):
     """The body is larger than this shop reads."""
@@ -29,6 +31,30 @@ class LimitedJSONParser(JSONParser):
         if len(body) > self.limit:
             raise TooLarge
         try:
-            return super().parse(BytesIO(body), media_type, parser_context)
+            data = super().parse(BytesIO(body), media_type, parser_context)
+            wrong = _not_text(data) if b"\\u" in body else None
         except RecursionError:
             raise exceptions.ParseError("The JSON is nested too deep.") from None
+        if wrong:
+            raise exceptions.ValidationError(wrong)
+        return data
+
+
+def _not_text(data: Any) -> Any:
+    """Name each string with a lone surrogate, in the shape of DRF's errors; else return None.
+
+    JSON can escape such a string, but it has no UTF-8: it could be neither stored nor answered.
+    """
+    if isinstance(data, str):
+        return [NOT_TEXT] if _readable(data) != data else None
+    if isinstance(data, list):
+        found = {index: _not_text(inner) for index, inner in enumerate(data)}
+    elif isinstance(data, dict):
+        found = {_readable(name): _not_text(name) or _not_text(data[name]) for name in data}
+    else:
+        return None
+    return {name: inner for name, inner in found.items() if inner} or None
+
+
+def _readable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -8,6 +8,7 @@ from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
 from shop.events.models import Event, EventQuerySet
 from shop.events.store import envelope, position
+from shop.refusal import Invalid
 from shop.rpc.registry import serve
 
 MOST = 1000
@@ -16,6 +17,7 @@ MOST = 1000
 @serve(add_EventFeedServicer_to_server)
 class Feed(EventFeedServicer):
     def Read(self, request: events_pb2.ReadRequest, context: Any) -> events_pb2.ReadResponse:
+        _check(request)
         limit = min(request.limit or MOST, MOST)
         if request.subject:
             return _of_stream(request, limit)
@@ -28,6 +30,21 @@ class Feed(EventFeedServicer):
             events=[envelope(event) for event in found],
             reached=position(last) if last else request.after,
         )
+
+
+def _check(request: events_pb2.ReadRequest) -> None:
+    """Raise Invalid for what no reader asks for and no database answers."""
+    absurd = {
+        "limit": request.limit < 0,
+        "after": min(request.after.transaction, request.after.id) < 0,
+        "before": request.before < 0,
+        "types": len(request.types) > MOST or "\0" in "".join(request.types),
+        "source": "\0" in request.source,
+        "subject": "\0" in request.subject,
+    }
+    for field, wrong in absurd.items():
+        if wrong:
+            raise Invalid(f"{field} is not what a feed can be asked for.", field=field)
 
 
 def _of_stream(request: events_pb2.ReadRequest, limit: int) -> events_pb2.ReadResponse:

@@ -87,7 +87,9 @@ def _do(saga: Saga, step: Step) -> None:
         _note_unknown(saga, step, SagaLog.Action.DO, error)
         if not _out_of_patience(saga):
             raise
-        _turn_back(saga, step, Unresolved(f"{step.name}: {error}"), saga.position)
+        _turn_back(
+            saga, step, Unresolved(f"There was no answer in time: {step.name}."), saga.position
+        )
         return
     try:
         _log_done(saga, step)

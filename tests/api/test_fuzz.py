@@ -138,3 +138,25 @@ def test_whatever_is_sent_is_answered_as_documented(
         assert not [word for word in INTERNALS if word in answer.content]
 
     send()
+
+
+SURROGATES = ["\ud800", "tok\udfff", "a\udc80b"]
+WRITES = [key for key, operation in OPERATIONS.items() if "requestBody" in operation]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_a_lone_surrogate_is_refused_in_each_field(
+    staff: User, mug: Product, method: str, path: str
+) -> None:
+    """It is valid JSON and no text: in a choice it was a 500, as nothing could write it down."""
+    media = OPERATIONS[method, path]["requestBody"]["content"]["application/json"]
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token_of(staff)}")
+    path = path.replace("{user_id}", str(staff.id)).replace("{sku}", "MUG")
+    for name in media["schema"]["properties"]:
+        for value in SURROGATES:
+            body = json.dumps({name: value})
+            answer = client.generic(method, path, body, content_type="application/json")
+
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+            assert name in [error["field"] for error in answer.json()["errors"]]

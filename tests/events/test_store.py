@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import grpc
 import pytest
 from django.db import connection, transaction
 
@@ -15,6 +16,7 @@ from protos.user_pb2 import CreditChanged
 from shop.events.envelope import to_message
 from shop.events.models import Event
 from shop.events.store import VersionConflict, envelope, record
+from shop.refusal import from_error
 from shop.rpc.stubs import stub
 from shop.telemetry.correlation import Correlation, correlated
 from tests.threads import together
@@ -24,6 +26,47 @@ CREATED = OrderCreated(order_id="o1", user_id=7, lines=[Line(sku="MUG", quantity
 
 def read(**request: Any) -> list[Any]:
     return list(stub(EventFeedStub, "orders").Read(ReadRequest(source="orders", **request)).events)
+
+
+ABSURD: dict[str, tuple[dict[str, Any], str]] = {
+    "a limit below 0": ({"limit": -1}, "limit"),
+    "the lowest limit": ({"limit": -(2**31)}, "limit"),
+    "a limit below 0, of a stream": ({"limit": -1, "subject": "order-o1", "before": 9}, "limit"),
+    "a transaction below 0": ({"after": Position(transaction=-1)}, "after"),
+    "an id below 0": ({"after": Position(id=-(2**63))}, "after"),
+    "a version below 0": ({"subject": "order-o1", "before": -1}, "before"),
+    "a type with NUL": ({"types": ["order.\0"]}, "types"),
+    "a stream with NUL": ({"subject": "order-\0", "before": 9}, "subject"),
+    "types without end": ({"types": ["order.OrderPaid"] * 100_000}, "types"),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("request_", "field"), ABSURD.values(), ids=ABSURD)
+def test_an_absurd_question_is_invalid(request_: dict[str, Any], field: str) -> None:
+    """A slice of -1 rows was a 500."""
+    with pytest.raises(grpc.RpcError) as refused:
+        read(**request_)
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    refusal = from_error(refused.value)
+    assert refusal
+    assert refusal.facts == {"field": field}
+
+
+HUGE: dict[str, dict[str, Any]] = {
+    "a huge limit": {"limit": 2**31 - 1},
+    "a huge version": {"subject": "order-o1", "before": 2**63 - 1},
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("request_", HUGE.values(), ids=HUGE)
+def test_a_huge_question_is_answered(request_: dict[str, Any]) -> None:
+    with transaction.atomic():
+        record(CREATED, stream="order-o1")
+
+    assert len(read(**request_)) <= 1
 
 
 def values(event: Event) -> dict[str, Any]:

@@ -85,6 +85,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "payment empty": (paid_by({}), "payment.method"),
     "method unknown": (paid_by({"method": "cash"}), "payment.method"),
     "method a list": (paid_by({"method": ["card"]}), "payment.method"),
+    "method a lone surrogate": (paid_by({"method": "\ud800"}), "payment.method"),
+    "a field's name": (of(1) | {"a\udfff": 1}, "a\\udfff"),
     "method null": (paid_by({"method": None}), "payment.method"),
     "card without token": (paid_by({"method": "card"}), "payment.token"),
     "token empty": (paid_by(CARD | {"token": ""}), "payment.token"),
@@ -96,6 +98,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a string": ("order", ""),
     "null": (None, ""),
     "a number": (1, ""),
+    "a lone surrogate": ("\ud800", ""),
 }
 
 
@@ -126,6 +129,22 @@ RAW: dict[str, tuple[bytes, str, int]] = {
     "not JSON": (b"{", "application/json", 400),
     "nothing": (b"", "application/json", 400),
     "NaN": (b'{"items": NaN}', "application/json", 400),
+    "Infinity": (b'{"items": [{"sku": "MUG", "quantity": Infinity}]}', "application/json", 400),
+    "a number of 400 digits": (
+        b'{"items": [{"sku": "MUG", "quantity": 1' + b"0" * 400 + b"}]}",
+        "application/json",
+        400,
+    ),
+    "a float beyond floats": (
+        b'{"items": [{"sku": "MUG", "quantity": 1e999}]}',
+        "application/json",
+        400,
+    ),
+    "a deep nest of surrogates": (
+        b'{"a":' * 900 + b'"\\ud800"' + b"}" * 900,
+        "application/json",
+        400,
+    ),
     "endless number": (b'{"items": ' + b"9" * 10_000 + b"}", "application/json", 400),
     "nested 100,000 deep": (b"[" * 100_000, "application/json", 400),
     "nested and closed": (b"[" * 100_000 + b"]" * 100_000, "application/json", 400),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from apps.payments.models import TestCharge
 from apps.users.models import User
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceStub
+from protos.payment_pb2_grpc import PaymentServiceStub
 from shop.events.models import Event
 from shop.rpc.stubs import stub
 from shop.saga.models import Saga
@@ -331,6 +333,58 @@ def test_the_timeline_of_a_rejected_order_shows_what_was_undone(client: APIClien
     assert ("place_order: payment", "refused") in told
     assert ("place_order: stock", "undone") in told
     assert told[-1] == ("OrderRejected", "happened")
+
+
+INTERNALS = "_InactiveRpcError ipv4:127.0.0.1:50051"
+
+
+@pytest.fixture
+def without_payments(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(kind: Any) -> Any:
+        if kind is PaymentServiceStub:
+            raise ConnectionError(INTERNALS)
+        return stub(kind)
+
+    monkeypatch.setattr("apps.orders.saga.stub", down)
+
+
+def details(client: APIClient, path: str) -> dict[str, str]:
+    told = client.get(f"{path}/timeline").json()
+    return {moment["state"]: moment["detail"] for moment in told if moment["detail"]}
+
+
+def test_what_failed_inside_is_told_to_staff_only(
+    client: APIClient, staff: User, client_for: ClientFor, without_payments: None
+) -> None:
+    """A customer's timeline showed addresses and exceptions."""
+    path = place(client)["Location"]
+
+    assert details(client, path) == {"unknown": "There was no answer. It is tried again."}
+    assert INTERNALS in details(client_for(staff), path)["unknown"]
+
+
+def test_a_refusal_is_told_to_the_customer(client: APIClient) -> None:
+    problem = place(client, token="tok_declined").json()
+
+    assert details(client, f"/api/orders/{problem['order_id']}") == {"refused": problem["detail"]}
+
+
+def test_an_order_that_was_given_up_does_not_tell_what_failed_inside(
+    client: APIClient, without_payments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last exception became the reason that the customer read, in the answer and by mail."""
+    path = place(client)["Location"]
+    Saga.objects.update(created_at=timezone.now() - timedelta(hours=2), due_at=timezone.now())
+    settle()
+    monkeypatch.setattr("apps.orders.saga.stub", stub)  # for the compensation
+    Saga.objects.update(due_at=timezone.now())
+    settle()
+    order = Order.objects.get()
+
+    assert (order.status, order.reason) == ("rejected", "unresolved")
+    assert INTERNALS not in order.detail
+    assert INTERNALS not in str(Event.objects.values_list("data", flat=True))
+    assert INTERNALS not in str(details(client, path))
 
 
 def test_the_token_of_a_card_is_forgotten_once_it_was_used(
