@@ -21,7 +21,6 @@ from rest_framework.views import APIView
 
 from shop.api.auth import BrowserAuthentication
 from shop.api.parsers import LimitedJSONParser
-from shop.refusal import Refusal, to_grpc
 from shop.rpc import identity
 from shop.rpc.entry import entered
 from shop.rpc.outcome import CallError
@@ -93,12 +92,12 @@ class Method(APIView):
         if "authorization" not in metadata and _may_browse(request):
             metadata = dict(identity.shown())
         try:
-            with entered(metadata, _seconds(request.headers.get("grpc-timeout", ""))):
+            left = _seconds(request.headers.get("grpc-timeout", ""))
+            with entered(rule.method, metadata, left):
                 message = from_http(rule, path, request.query_params, request.data)
                 return answer(handler_of(rule.method), message, peer="rest")
-        except Refusal as refusal:
-            status = to_grpc(refusal)
-            raise CallError(status.code, status.details, status.trailing_metadata) from None
+        except identity.NotAdmitted as error:
+            raise CallError(error.status, str(error)) from None
         except json_format.ParseError as error:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
 

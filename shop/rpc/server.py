@@ -14,7 +14,6 @@ from django.db import close_old_connections
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from shop.refusal import Refusal, to_grpc
 from shop.rpc import health, identity
 from shop.rpc.entry import entered
 from shop.rpc.registry import registry, run
@@ -99,10 +98,10 @@ def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable
         close_old_connections()
         try:
             parent = metadata.get("traceparent", "")
-            with span(method[1:], parent), entered(metadata, _seconds(context)):
+            with span(method[1:], parent), entered(method, metadata, _seconds(context)):
                 return run(behaviour, request, context)
-        except Refusal as refusal:
-            context.abort_with_status(to_grpc(refusal))
+        except identity.NotAdmitted as error:
+            context.abort(error.status, str(error))
         finally:
             close_old_connections()
 
@@ -125,7 +124,7 @@ def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
 
 def _refusing(handler: Any) -> Any:
     def refuse(requests: Any, context: Any) -> Any:
-        context.abort_with_status(to_grpc(identity.NotOfThisShop()))
+        context.abort(identity.NotOfThisShop.status, str(identity.NotOfThisShop()))
 
     return grpc.stream_stream_rpc_method_handler(
         refuse, handler.request_deserializer, handler.response_serializer
