@@ -6,9 +6,10 @@ Callers are never held up by it: where it fails, it is left alone for a while.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
-import pickle
 import random
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -81,7 +82,8 @@ class Answers:
 
     def keep(self, asked: Question, answer: bytes, generation: str, seconds: float) -> None:
         """Keep an answer, under the generation that was the present one before it was got."""
-        self._try(lambda: cache.set(asked.answer, (generation, answer), seconds))
+        kept = [generation, b64encode(answer).decode()]
+        self._try(lambda: cache.set(asked.answer, kept, seconds))
 
     def _try(self, operation: Callable[[], T]) -> T | None:
         era = self._circuit.enter()
@@ -111,10 +113,10 @@ def forget(subject: str) -> None:
 def _find(asked: Question) -> Found:
     # Loading first: whoever has loaded lets go of it only when the answer is in place.
     found = cache.get_many([asked.loading, asked.generation, asked.answer])
-    kept_under, answer = found.get(asked.answer, (None, None))
+    kept_under, answer = found.get(asked.answer) or (None, "")
     generation = found.get(asked.generation)
     return Found(
-        answer=answer if generation and kept_under == generation else None,
+        answer=b64decode(answer) if generation and kept_under == generation else None,
         generation=generation,
         loading=asked.loading in found,
     )
@@ -130,6 +132,23 @@ def _generation_key(subject: str) -> str:
     return f"generation:{sha256(subject.encode()).hexdigest()}"
 
 
+class Serializer:
+    """JSON, for django-redis too: pickle would execute what somebody has put into the cache."""
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        pass
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def loads(self, data: bytes) -> Any:
+        """Return a value, or None if this is no JSON, as in the cache of an earlier version."""
+        try:
+            return json.loads(data)
+        except ValueError:
+            return None
+
+
 class FolderCache(FileBasedCache):
     """Django's cache in a folder, made fit for many processes at once."""
 
@@ -139,23 +158,41 @@ class FolderCache(FileBasedCache):
     def __init__(self, dir: Any, params: Any) -> None:
         super().__init__(dir, {"max_entries": self.MAX_ENTRIES, **params})
         self._adding = Path(dir) / "adding"
+        self._serializer = Serializer()
 
     def add(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Of those who add the same key at once, one wins: Django's own lets all."""
-        self._adding.parent.mkdir(parents=True, exist_ok=True)
+        self._createdir()  # type: ignore[attr-defined]
         with self._adding.open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return super().add(key, value, timeout, version)
 
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        try:
+            kept = Path(self._key_to_file(key, version)).read_bytes()  # type: ignore[attr-defined]
+        except FileNotFoundError:
+            return default
+        found = self._unexpired(kept)
+        return found[0] if found else default
+
+    def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        value = self.get(key, version=version)
+        if value is not None:
+            self.set(key, value, timeout, version)
+        return value is not None
+
+    def _write_content(self, file: Any, timeout: Any, value: Any) -> None:
+        file.write(self._serializer.dumps([self.get_backend_timeout(timeout), value]))
+
     def _is_expired(self, f: Any) -> bool:
         # Django's deletes the file, by a name that may be a new value's by now.
-        try:
-            expires = pickle.load(f)  # noqa: S301  # ours, as all of the folder
-        except EOFError:
-            return True
-        return expires is not None and expires < time()
+        return self._unexpired(f.read()) is None
+
+    def _unexpired(self, kept: bytes) -> tuple[Any] | None:
+        expires, value = self._serializer.loads(kept) or (0, None)
+        return (value,) if expires is None or expires >= time() else None
 
     def _cull(self) -> None:
         # Django's looks into the folder at each write: 12 ms where that has 5000 files.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -121,11 +120,11 @@ LOGIN_URL = "/api/login/"
 LOGIN_REDIRECT_URL = "/api/orders"
 JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", development.rsa_key) if WITH_USERS else ""
 SERVICE_KEY = secret("SERVICE_KEY", development.random_secret)
-JWT_PUBLIC_KEYS = env.str("JWT_PUBLIC_KEYS", "")
+SERVICE_KEY_FALLBACKS = env.str("SERVICE_KEY_FALLBACKS", "").replace(",", " ").split()
+JWT_PUBLIC_KEYS = jwk.public_keys("JWT_PUBLIC_KEYS", env.str("JWT_PUBLIC_KEYS", ""))
 if not (WITH_USERS or JWT_PUBLIC_KEYS):
     required("JWT_PUBLIC_KEYS", "those of var/keys/")
-    _signing = secret("JWT_PRIVATE_KEY", development.rsa_key)
-    JWT_PUBLIC_KEYS = json.dumps({"keys": [jwk.public_jwk(_signing)]})
+    JWT_PUBLIC_KEYS = (jwk.public_jwk(secret("JWT_PRIVATE_KEY", development.rsa_key)),)
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
@@ -200,7 +199,8 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": f"{env.str('CACHE_PREFIX', 'shop')}-{DEPLOYMENT.name}",
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2}
+        | {"SERIALIZER": "shop.cache.Serializer"},
     }
     if CACHE_URL
     else {"BACKEND": "shop.cache.FolderCache", "LOCATION": VAR / "cache" / DEPLOYMENT.name}

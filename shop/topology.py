@@ -89,6 +89,20 @@ class Topology:
                 return context
         raise TopologyError(f"no context in topology.toml has package = {package!r}")
 
+    def may_call(self, placement: str, caller: str, package: str) -> bool:
+        """Return whether a deployment runs a context that may call a contract.
+
+        A contract that belongs to no context is the feed of events. Every context serves it, to all
+        deployments that have workers: which of them read whose events, their handlers say.
+        """
+        deployment = self.placements[placement].get(caller)
+        if deployment is None:
+            return False
+        owner = next((c.name for c in self.contexts.values() if c.package == package), None)
+        if owner is None:
+            return bool(deployment.queues)
+        return any(owner in self.contexts[context].calls for context in deployment.contexts)
+
     def where(self, placement: str, context: str) -> Deployment:
         """The deployment that runs a context in a placement."""
         for deployment in _pick(self.placements, placement, "placement").values():

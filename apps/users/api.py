@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.permissions import AllowAny
@@ -158,10 +160,15 @@ class Credit(Idempotent):
         return Response(UserSerializer(user).data)
 
 
-class SignIn(APIView):
+@method_decorator(cache_control(no_store=True), name="dispatch")
+class TokenView(APIView):
+    """What gives or takes tokens, for callers without one. No cache on the way may store it."""
+
     authentication_classes = ()
     permission_classes = [AllowAny]
 
+
+class SignIn(TokenView):
     @extend_schema(
         request=SignInSerializer,
         responses={200: TokensSerializer, (429, PROBLEM): ProblemSerializer},
@@ -174,10 +181,7 @@ class SignIn(APIView):
         return Response(TokensSerializer(tokens).data)
 
 
-class Refresh(APIView):
-    authentication_classes = ()
-    permission_classes = [AllowAny]
-
+class Refresh(TokenView):
     @extend_schema(
         request=RefreshSerializer,
         responses={200: TokensSerializer, (429, PROBLEM): ProblemSerializer},
@@ -189,10 +193,7 @@ class Refresh(APIView):
         return Response(TokensSerializer(tokens).data)
 
 
-class SignOut(APIView):
-    authentication_classes = ()
-    permission_classes = [AllowAny]
-
+class SignOut(TokenView):
     @extend_schema(request=RefreshSerializer, responses={204: None})
     def post(self, request: Request) -> Response:
         """Sign out."""

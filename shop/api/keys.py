@@ -44,10 +44,9 @@ def verifying_key(token: str | bytes) -> Any:
 
 @cache
 def public_keys() -> tuple[Jwk, ...]:
-    """All keys that are trusted: this deployment's own, and those of JWT_PUBLIC_KEYS (a JWKS)."""
-    given = json.loads(settings.JWT_PUBLIC_KEYS)["keys"] if settings.JWT_PUBLIC_KEYS else []
+    """All keys that are trusted: this deployment's own, and those of JWT_PUBLIC_KEYS."""
     own = [_own()] if settings.JWT_PRIVATE_KEY else []
-    return (*own, *(key for key in given if key not in own))
+    return (*own, *(key for key in settings.JWT_PUBLIC_KEYS if key not in own))
 
 
 @cache

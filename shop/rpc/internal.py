@@ -92,11 +92,12 @@ class Method(APIView):
         if "authorization" not in metadata and _may_browse(request):
             metadata = dict(identity.shown())
         try:
-            with entered(metadata, _seconds(request.headers.get("grpc-timeout", ""))):
+            left = _seconds(request.headers.get("grpc-timeout", ""))
+            with entered(rule.method, metadata, left):
                 message = from_http(rule, path, request.query_params, request.data)
                 return answer(handler_of(rule.method), message, peer="rest")
-        except identity.NotOfThisShop as error:
-            raise CallError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
+        except identity.NotAdmitted as error:
+            raise CallError(error.status, str(error)) from None
         except json_format.ParseError as error:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
 

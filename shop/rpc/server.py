@@ -98,10 +98,10 @@ def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable
         close_old_connections()
         try:
             parent = metadata.get("traceparent", "")
-            with span(method[1:], parent), entered(metadata, _seconds(context)):
+            with span(method[1:], parent), entered(method, metadata, _seconds(context)):
                 return run(behaviour, request, context)
-        except identity.NotOfThisShop as error:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except identity.NotAdmitted as error:
+            context.abort(error.status, str(error))
         finally:
             close_old_connections()
 
@@ -124,7 +124,7 @@ def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
 
 def _refusing(handler: Any) -> Any:
     def refuse(requests: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNAUTHENTICATED, str(identity.NotOfThisShop()))
+        context.abort(identity.NotOfThisShop.status, str(identity.NotOfThisShop()))
 
     return grpc.stream_stream_rpc_method_handler(
         refuse, handler.request_deserializer, handler.response_serializer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ from tests.machine import settle
 from tests.processes import ROOT
 from tests.redis_server import Redis
 from tests.rpc.test_channels import POLICY, Users, raising, serving
+from tests.test_settings import manage
 from tests.threads import together
 
 ENTRY = Cached("user.UserService/GetUser", "users", 600, "user_id", ("user.UserUpdated",))
@@ -104,9 +106,10 @@ def users(owner: Owner, clock: Clock) -> UserServiceStub:
 
 def use_redis(settings: Any, url: str, timeout: float = 10) -> None:
     """Patiently, where it is not the cache's slowness that is tested: machines are busy."""
-    timeouts = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
+    options = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
+    options["SERIALIZER"] = "shop.cache.Serializer"
     backend = "django_redis.cache.RedisCache"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": timeouts}}
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
 
 
 def client(
@@ -268,6 +271,7 @@ from pathlib import Path
 from django.conf import settings
 settings.CACHES["default"].setdefault("OPTIONS", {}).update(SOCKET_TIMEOUT=10)  # a busy machine
 from tests.rpc.test_cached import Owner, add_to_server, client, get, registry
+from tests.test_settings import manage
 from tests.threads import together
 folder, name = Path(sys.argv[1]), sys.argv[2]
 
@@ -572,3 +576,58 @@ def test_a_folder_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
     for number in range(200):
         folder.set(str(number), number)
     assert len(list(tmp_path.glob("*.djcache"))) < 60
+
+
+class Bomb:
+    """Runs code in the process that unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+PLANT = """
+from pathlib import Path
+from django.conf import settings
+from django.core.cache import cache
+cache.set("key", ["value"], 60)
+if settings.CACHE_URL:
+    cache.client.get_client().set(cache.make_key("key"), {bomb!r})
+else:
+    (file,) = Path(cache._dir).glob("*.djcache")
+    file.write_bytes({bomb!r})
+print(cache.get("key"), cache.get_many(["key"]), cache.touch("key"))
+cache.set("key", ["value"], 60)
+print(cache.get("key"))
+"""
+
+
+@pytest.mark.parametrize("kind", ["redis", "folder"])
+def test_what_is_planted_in_the_cache_is_not_executed(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Whoever could write to the Redis ran code in every process of the shop."""
+    env = {"VAR_DIR": str(tmp_path)}
+    if kind == "redis":
+        env["CACHE_URL"] = request.getfixturevalue("redis").url
+    executed = tmp_path / "executed"
+    code = PLANT.format(bomb=pickle.dumps(Bomb(executed)))
+    done = manage(env, "shell", "-v0", "-c", code)
+    assert not executed.exists()
+    assert done.stdout.splitlines()[-1:] == ["['value']"], done.stderr
+
+
+def test_what_cannot_be_read_is_replaced(kept: None, owner: Owner, users: UserServiceStub) -> None:
+    """An answer of an earlier version, which every reader fails on until it is over."""
+    get(users)
+    asked = question()
+    if hasattr(cache, "_key_to_file"):
+        Path(cache._key_to_file(asked.answer)).write_bytes(b"\x80no JSON")
+    else:
+        raw = cache.client.get_client()
+        raw.set(cache.make_key(asked.answer), b"\x80no JSON")
+    owner.calls = 0
+    assert [get(users).id, get(users).id] == [7, 7]
+    assert owner.calls == 1

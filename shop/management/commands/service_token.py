@@ -18,4 +18,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with correlated(Correlation(id=correlation.current().id, actor=options["actor"])):
-            self.stdout.write(identity.token(lifetime=options["seconds"]))
+            self.stdout.write(identity.token(options["seconds"], identity.BY_HAND))
