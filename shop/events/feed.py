@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from django.db.models import F
 
@@ -21,11 +22,17 @@ Position = tuple[int, int]
 START: Position = (0, 0)
 
 
-def read(
-    source: str, types: Iterable[str], after: Position, limit: int = 0
-) -> tuple[list[events_pb2.Event], Position]:
-    """What a context has recorded of these types after a position, so many events at the most
-    (0: as many as it gives at once), and the position up to which that is all.
+class Page(NamedTuple):
+    """Events, the position up to which that is all, and whether there may be more after that."""
+
+    events: list[events_pb2.Event]
+    reached: Position
+    more: bool
+
+
+def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> Page:
+    """What a context has recorded of these types after a position: a page of so many events at
+    the most (0: as many as it gives at once). The feed ends a page by its bytes, too.
 
     Raises grpc.RpcError.
     """
@@ -38,7 +45,9 @@ def read(
     answer = stub(EventFeedStub, source).Read(request)
     events = list(answer.events)
     reached = (answer.reached.transaction, answer.reached.id)
-    return events, max([after, reached, *(at(event) for event in events[-1:])])
+    reached = max([after, reached, *(at(event) for event in events[-1:])])
+    # A context that is deployed in an older version does not say whether there is more.
+    return Page(events, reached, answer.more or 0 < limit <= len(events))
 
 
 def last_before(

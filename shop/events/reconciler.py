@@ -74,9 +74,9 @@ def _compare(source: str, listeners: list[handlers.Handler]) -> bool:
     reached = feed.reached()
     first = min(reached[handler.name] for handler in listeners)
     types = handlers.types_of(*(handler.name for handler in listeners))
-    events, upto = feed.read(source, types, first, limit=BATCH)
+    events, upto, more = feed.read(source, types, first, limit=BATCH)
     settled = [_settle(handler, events, upto, reached[handler.name]) for handler in listeners]
-    return len(events) == BATCH and min(settled) > first
+    return more and min(settled) > first
 
 
 def _settle(

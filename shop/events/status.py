@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from protos import events_pb2
 from shop.events import feed, handlers
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from shop.events.rpc import MOST
 
 
@@ -57,19 +57,23 @@ class Deliveries:
 class Status:
     """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
     where the context whose feed it is did not answer. `missed`, by handler, counts the events
-    that the broker has lost so far: found in the feed, and delivered all the same."""
+    that the broker has lost so far: found in the feed, and delivered all the same. `refused` counts
+    those that it has not taken from the relay; they are delivered from the feed, too."""
 
     deployment: str
     relays: dict[str, Lag]
     subscriptions: dict[str, Lag | None]
     missed: dict[str, int]
     deliveries: Deliveries
+    refused: int
 
     def problems(self, lag: float) -> Iterator[str]:
         """What somebody should look at: whatever is parked, silent, or behind by more seconds
         than `lag`."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
+        if self.refused:
+            yield f"relay: {self.refused} events refused by the broker; dismiss them in the admin"
         for name, behind in self.relays.items():
             if behind.seconds > lag:
                 yield f"{name} is {behind.seconds:.0f} s behind"
@@ -89,7 +93,14 @@ class Status:
 
 def status() -> Status:
     """How this deployment's events get on. Asks the contexts that its handlers listen to."""
-    return Status(settings.DEPLOYMENT.name, relays(), subscriptions(), missed(), deliveries())
+    return Status(
+        settings.DEPLOYMENT.name,
+        relays(),
+        subscriptions(),
+        missed(),
+        deliveries(),
+        RefusedEvent.objects.count(),
+    )
 
 
 def relays() -> dict[str, Lag]:
@@ -154,11 +165,20 @@ def _behind(
         after = reached[handler.name]
         try:
             if after not in found:
-                found[after], _ = feed.read(source, types, after)
+                found[after] = _unread(source, types, after)
             mine = handlers.types_of(handler.name)
             yield handler, _lag([event for event in found[after] if event.type in mine])
         except grpc.RpcError:
             yield handler, None
+
+
+def _unread(source: str, types: set[str], after: feed.Position) -> list[events_pb2.Event]:
+    """The events after a position, up to MOST."""
+    events, after, more = feed.read(source, types, after)
+    while more and len(events) < MOST:
+        page, after, more = feed.read(source, types, after, limit=MOST - len(events))
+        events += page
+    return events
 
 
 def _lag(events: list[events_pb2.Event]) -> Lag:
