@@ -17,6 +17,7 @@ from shop.events import delivery, feed
 from shop.events.envelope import source_of
 from shop.events.handlers import Handler, types_of
 from shop.events.models import Subscription
+from shop.events.subscriptions import REPLAY
 from shop.refusal import Conflict
 
 BATCH = 500
@@ -81,7 +82,7 @@ def position_before(handler: Handler, since: datetime) -> feed.Position:
 
 def reader(handler: Handler) -> str:
     """The name under which a replay is remembered until it is through."""
-    return f"replay {handler.name}"
+    return f"{REPLAY}{handler.name}"
 
 
 def _read(handler: Handler, after: feed.Position) -> feed.Page:

@@ -23,6 +23,8 @@ class Feed(EventFeedServicer):
             return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
         last = after.last()  # first, so that nothing appears below it in between
+        if request.end:
+            return events_pb2.ReadResponse(reached=position(last) if last else request.after)
         wanted = list(_wanted(after, request)[:limit])
         found = within(wanted, MAX_BYTES)
         more = len(wanted) == limit or len(found) < len(wanted)

@@ -21,6 +21,7 @@ from protos import events_pb2
 from shop.events import feed, handlers
 from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from shop.events.rpc import MOST
+from shop.events.subscriptions import gone as subscriptions_gone
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Status:
     """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
     where the context whose feed it is did not answer. `missed`, by handler, counts the events
     that the broker has lost so far: found in the feed, and delivered all the same. `refused` counts
-    those that it has not taken from the relay; they are delivered from the feed, too."""
+    those that it has not taken from the relay; they are delivered from the feed, too. `gone` names
+    subscriptions without a handler."""
 
     deployment: str
     relays: dict[str, Lag]
@@ -66,12 +68,16 @@ class Status:
     missed: dict[str, int]
     deliveries: Deliveries
     refused: int
+    gone: list[str]
 
     def problems(self, lag: float) -> Iterator[str]:
         """What somebody should look at: whatever is parked, silent, or behind by more seconds
         than `lag`."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
+        for name in self.gone:
+            forget = f"`manage.py subscriptions --forget {name}`"
+            yield f"{name}: its handler is gone; {forget} if that is meant"
         if self.refused:
             yield f"relay: {self.refused} events refused by the broker; dismiss them in the admin"
         for name, behind in self.relays.items():
@@ -100,6 +106,7 @@ def status() -> Status:
         missed(),
         deliveries(),
         RefusedEvent.objects.count(),
+        subscriptions_gone(),
     )
 
 
