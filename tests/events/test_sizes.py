@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from amqp.exceptions import AccessRefused, PreconditionFailed
 from celery import current_app
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from google.protobuf.json_format import MessageToJson
@@ -177,3 +178,26 @@ def test_a_broker_that_takes_nothing_has_refused_no_event(
             relaying.step()
     assert RelayPosition.objects.get().position == 0
     assert not RefusedEvent.objects.exists()
+
+
+def test_rabbitmq_refuses_one_message_and_takes_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closes the channel with PRECONDITION_FAILED, as for a message that is too large."""
+    if not settings.CELERY_BROKER_URL.startswith("amqp"):
+        pytest.skip("the embedded broker refuses nothing")
+    publish, taken = Producer.publish, list[str]()
+
+    def signed(producer: Producer, body: Any, **options: Any) -> None:
+        streams = [event["subject"] for event in body[0][0]] if body else []
+        user = {"user_id": "nobody"} if "bad" in streams else {}
+        publish(producer, body, **options | user)
+        taken.extend(streams)
+
+    monkeypatch.setattr(Producer, "publish", signed)
+    recorded(2)
+    with transaction.atomic():
+        record(OrderCreated(order_id="bad"), stream="bad")
+    relaying = Relay()
+    relay_all(relaying)
+    relaying.close()
+    assert taken == ["o0", "o1"]
+    assert RefusedEvent.objects.get().error.startswith("PreconditionFailed")
