@@ -46,6 +46,7 @@ lint: .venv/dev ## style, types, imports; contracts break nothing released; all 
 	$(BIN)/python manage.py topology check
 	$(BIN)/python manage.py flow --check
 	$(BIN)/python manage.py asyncapi --check
+	$(BIN)/python manage.py subscriptions --check
 	$(BIN)/python -m protos.breaking
 	$(BIN)/python protos/generate.py --check
 

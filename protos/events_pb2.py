@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/events.proto\x12\x06\x65vents\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0bReadRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x1f\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x10.events.Position\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\x03\"P\n\x0cReadResponse\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.events.Event\x12!\n\x07reached\x18\x02 \x01(\x0b\x32\x10.events.Position\"+\n\x08Position\x12\x13\n\x0btransaction\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\x03\"\xc3\x02\n\x05\x45vent\x12\x13\n\x0bspecversion\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x61tacontenttype\x18\x08 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\t \x01(\t\x12\x15\n\rcorrelationid\x18\n \x01(\t\x12\x13\n\x0b\x63\x61usationid\x18\x0b \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0c \x01(\t\x12\x13\n\x0btraceparent\x18\r \x01(\t\x12\"\n\x08position\x18\x0e \x01(\x0b\x32\x10.events.Position\x12\x13\n\x0b\x64\x61taversion\x18\x0f \x01(\x05\x32l\n\tEventFeed\x12_\n\x04Read\x12\x13.events.ReadRequest\x1a\x14.events.ReadResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\"\x1e/internal/events/{source}:read:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/events.proto\x12\x06\x65vents\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n\x0bReadRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x1f\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x10.events.Position\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x07 \x01(\x08\"^\n\x0cReadResponse\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.events.Event\x12!\n\x07reached\x18\x02 \x01(\x0b\x32\x10.events.Position\x12\x0c\n\x04more\x18\x03 \x01(\x08\"+\n\x08Position\x12\x13\n\x0btransaction\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\x03\"\xc3\x02\n\x05\x45vent\x12\x13\n\x0bspecversion\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x61tacontenttype\x18\x08 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\t \x01(\t\x12\x15\n\rcorrelationid\x18\n \x01(\t\x12\x13\n\x0b\x63\x61usationid\x18\x0b \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0c \x01(\t\x12\x13\n\x0btraceparent\x18\r \x01(\t\x12\"\n\x08position\x18\x0e \x01(\x0b\x32\x10.events.Position\x12\x13\n\x0b\x64\x61taversion\x18\x0f \x01(\x05\x32l\n\tEventFeed\x12_\n\x04Read\x12\x13.events.ReadRequest\x1a\x14.events.ReadResponse\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\"\x1e/internal/events/{source}:read:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENTFEED'].methods_by_name['Read']._loaded_options = None
   _globals['_EVENTFEED'].methods_by_name['Read']._serialized_options = b'\220\002\001\202\323\344\223\002#\"\036/internal/events/{source}:read:\001*'
-  _globals['_READREQUEST']._serialized_start=94
-  _globals['_READREQUEST']._serialized_end=219
-  _globals['_READRESPONSE']._serialized_start=221
-  _globals['_READRESPONSE']._serialized_end=301
-  _globals['_POSITION']._serialized_start=303
-  _globals['_POSITION']._serialized_end=346
-  _globals['_EVENT']._serialized_start=349
-  _globals['_EVENT']._serialized_end=672
-  _globals['_EVENTFEED']._serialized_start=674
-  _globals['_EVENTFEED']._serialized_end=782
+  _globals['_READREQUEST']._serialized_start=95
+  _globals['_READREQUEST']._serialized_end=233
+  _globals['_READRESPONSE']._serialized_start=235
+  _globals['_READRESPONSE']._serialized_end=329
+  _globals['_POSITION']._serialized_start=331
+  _globals['_POSITION']._serialized_end=374
+  _globals['_EVENT']._serialized_start=377
+  _globals['_EVENT']._serialized_end=700
+  _globals['_EVENTFEED']._serialized_start=702
+  _globals['_EVENTFEED']._serialized_end=810
 # @@protoc_insertion_point(module_scope)

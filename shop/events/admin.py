@@ -14,7 +14,14 @@ from unfold.forms import ActionForm, BaseDialogForm
 
 from shop.backoffice import Record, joined, label, row_action, rows
 from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
+from shop.events.models import (
+    Delivery,
+    Event,
+    RefusedEvent,
+    RelayPosition,
+    Subscription,
+    Unreadable,
+)
 from shop.jobs.admin import JobAdmin
 
 Choices = list[tuple[str, str]]
@@ -141,6 +148,27 @@ class UnreadableAdmin(Record):
     list_filter = ["received_at"]
     search_fields = ["error", "body"]
     ordering = ["-pk"]
+
+
+@admin.register(RefusedEvent)
+class RefusedEventAdmin(Record):
+    icon = "block"
+    list_display = ["type", "stream", "links", "error", "refused_at"]
+    search_fields = ["event_id", "stream", "error"]
+    ordering = ["-pk"]
+    actions = ["dismiss"]
+    actions_detail = ["dismiss_one"]
+
+    dismiss, dismiss_one = row_action(
+        lambda row: row.delete(), "Dismiss", "dismissed", icon="check"
+    )
+
+    @admin.display(description="see also")
+    def links(self, row: RefusedEvent) -> str:
+        return joined(
+            rows("events.event", "the event", id=row.event_id),
+            rows("events.delivery", "its deliveries", event_id=row.event_id),
+        )
 
 
 @admin.register(RelayPosition)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from django.db.models import F
+from django.utils import timezone
 
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedStub
@@ -21,11 +23,17 @@ Position = tuple[int, int]
 START: Position = (0, 0)
 
 
-def read(
-    source: str, types: Iterable[str], after: Position, limit: int = 0
-) -> tuple[list[events_pb2.Event], Position]:
-    """What a context has recorded of these types after a position, so many events at the most
-    (0: as many as it gives at once), and the position up to which that is all.
+class Page(NamedTuple):
+    """Events, the position up to which that is all, and whether there may be more after that."""
+
+    events: list[events_pb2.Event]
+    reached: Position
+    more: bool
+
+
+def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> Page:
+    """What a context has recorded of these types after a position: a page of so many events at
+    the most (0: as many as it gives at once). The feed ends a page by its bytes, too.
 
     Raises grpc.RpcError.
     """
@@ -38,7 +46,23 @@ def read(
     answer = stub(EventFeedStub, source).Read(request)
     events = list(answer.events)
     reached = (answer.reached.transaction, answer.reached.id)
-    return events, max([after, reached, *(at(event) for event in events[-1:])])
+    reached = max([after, reached, *(at(event) for event in events[-1:])])
+    # A context that is deployed in an older version does not say whether there is more.
+    return Page(events, reached, answer.more or 0 < limit <= len(events))
+
+
+def end(source: str) -> Position | None:
+    """How far a context's feed reaches now. None for a context that is deployed in a version that
+    cannot tell.
+
+    Raises grpc.RpcError.
+    """
+    answer = stub(EventFeedStub, source).Read(
+        events_pb2.ReadRequest(source=source, end=True, limit=1)
+    )
+    if answer.events:
+        return None
+    return answer.reached.transaction, answer.reached.id
 
 
 def last_before(
@@ -73,16 +97,34 @@ def reached() -> dict[str, Position]:
     return found
 
 
-def remember(reader: str, position: Position) -> None:
-    """Note how far a reader has come."""
-    Subscription.objects.update_or_create(
-        handler=reader, defaults={"transaction_id": position[0], "position": position[1]}
+def start(readers: Iterable[str], position: Position) -> None:
+    """Note where readers start that have not read anything yet."""
+    Subscription.objects.bulk_create(
+        [Subscription(handler=reader, **_columns(position)) for reader in readers],
+        ignore_conflicts=True,
     )
+
+
+def remember(reader: str, position: Position) -> None:
+    """Note how far a reader has come, whether or not it has started."""
+    Subscription.objects.update_or_create(handler=reader, defaults=_columns(position))
+
+
+def advance(positions: Mapping[str, Position]) -> None:
+    """Note how far readers have come: one statement for those that have come equally far."""
+    for position in set(positions.values()):
+        readers = [reader for reader, its in positions.items() if its == position]
+        Subscription.objects.filter(handler__in=readers).update(
+            **_columns(position), updated_at=timezone.now()
+        )
+
+
+def _columns(position: Position) -> dict[str, int]:
+    return {"transaction_id": position[0], "position": position[1]}
 
 
 def missed(reader: str, events: int) -> None:
     """Count events that a reader had to find in the feed, for they had not come otherwise."""
-    Subscription.objects.get_or_create(handler=reader)
     Subscription.objects.filter(handler=reader).update(missed=F("missed") + events)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.message import Message
 
@@ -26,13 +26,19 @@ class Handler:
     asks: tuple[Ask, ...]
     replay: bool = False
     in_order: bool = False
+    from_beginning: bool = False
 
 
 _handlers: dict[str, Handler] = {}  # by name and type
 
 
 def on(
-    *events: type[Message], ask: Ask | None = None, replay: bool = False, in_order: bool = False
+    *events: type[Message],
+    name: str = "",
+    start: Literal["now", "beginning"] = "now",
+    ask: Ask | None = None,
+    replay: bool = False,
+    in_order: bool = False,
 ) -> Callable[[Function], Function]:
     """Decorator: run this function for every such event, once.
 
@@ -41,6 +47,13 @@ def on(
     answer is the function's second argument. An exception rolls all of it back, to be tried
     again and in the end parked.
 
+    The context and `name`, which is the function's name by default, are the subscription's
+    identity: under another one it is a new subscription. A function that is renamed keeps its
+    subscription by `name`. `manage.py subscriptions --check` compares with those released.
+
+    A new subscription starts with what is appended from now on, or, with `start="beginning"`, with
+    the oldest event that is kept. In a new database that is the same.
+
     `replay` says that it may have its effect again, because it makes a read model that can be
     emptied and made anew (`manage.py replay`). What sends mails or takes money may not.
 
@@ -48,18 +61,29 @@ def on(
     for those before it, also for one that is parked. Streams do not wait for each other.
 
     Several events must be of one context. A handler that is given one more hears that from then
-    on; under a new name it hears everything from the start. Raises ValueError.
+    on. Raises ValueError.
     """
+    if start not in ("now", "beginning"):
+        raise ValueError(f'start is {start!r}: neither "now" nor "beginning"')
 
     def register(function: Function) -> Function:
         context = function.__module__.split(".")[1]
-        name = f"{context}.{function.__name__}"
+        identity = f"{context}.{name or function.__name__}"
         if len({source_of(type_of(event)) for event in events}) != 1:
-            raise ValueError(f"{name} must hear events of one context")
+            raise ValueError(f"{identity} must hear events of one context")
         asks = (ask,) if ask else ()
         add(
             *(
-                Handler(name, context, type_of(event), function, asks, replay, in_order)
+                Handler(
+                    identity,
+                    context,
+                    type_of(event),
+                    function,
+                    asks,
+                    replay,
+                    in_order,
+                    from_beginning=start == "beginning",
+                )
                 for event in events
             )
         )

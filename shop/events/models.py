@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +23,8 @@ from shop.events.envelope import to_message
 from shop.jobs.models import Job
 from shop.telemetry.correlation import Correlation, correlated
 from shop.telemetry.tracing import span
+
+ENVELOPE = 1000  # bytes that travel with an event's data, at most
 
 
 class OldestOpenTransaction(Func):
@@ -100,6 +103,22 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.stream}/{self.version}"
+
+    @cached_property
+    def data_as_json(self) -> str:
+        """The data as it travels."""
+        return json.dumps(self.data)
+
+
+def within(events: Iterable[Event], max_bytes: int) -> list[Event]:
+    """The first events that take up so many bytes together; at least one, if there is one."""
+    taken, size = list[Event](), 0
+    for event in events:
+        size += len(event.data_as_json) + ENVELOPE
+        if taken and size > max_bytes:
+            break
+        taken.append(event)
+    return taken
 
 
 class Delivery(Job):
@@ -199,6 +218,20 @@ class Unreadable(models.Model):
 
     def __str__(self) -> str:
         return f"{self.queue}: {self.error}"[:100]
+
+
+class RefusedEvent(models.Model):
+    """An event that the broker refuses, and that the relay has passed by. It is not lost: the
+    reconciler delivers it, from the feed."""
+
+    event_id = models.UUIDField(unique=True)
+    type = models.CharField(max_length=100)
+    stream = models.CharField(max_length=100)
+    error = models.TextField()
+    refused_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stream}"
 
 
 class RelayPosition(models.Model):

@@ -13,7 +13,7 @@ from time import monotonic
 import grpc
 
 from protos import events_pb2
-from shop.events import delivery, feed, handlers
+from shop.events import delivery, feed, handlers, subscriptions
 from shop.jobs.clock import every
 from shop.jobs.outages import Outages
 
@@ -71,12 +71,18 @@ def _try_to_compare(source: str, listeners: list[handlers.Handler]) -> bool:
 
 def _compare(source: str, listeners: list[handlers.Handler]) -> bool:
     """Compare one page. True if there is more that can be settled."""
-    reached = feed.reached()
+    reached = subscriptions.started(source, listeners)
+    listeners = [handler for handler in listeners if handler.name in reached]
+    if not listeners:
+        return False
     first = min(reached[handler.name] for handler in listeners)
     types = handlers.types_of(*(handler.name for handler in listeners))
-    events, upto = feed.read(source, types, first, limit=BATCH)
-    settled = [_settle(handler, events, upto, reached[handler.name]) for handler in listeners]
-    return len(events) == BATCH and min(settled) > first
+    events, upto, more = feed.read(source, types, first, limit=BATCH)
+    settled = {
+        handler.name: _settle(handler, events, upto, reached[handler.name]) for handler in listeners
+    }
+    feed.advance({name: upto for name, upto in settled.items() if upto > reached[name]})
+    return more and min(settled.values()) > first
 
 
 def _settle(
@@ -98,9 +104,6 @@ def _settle(
     if len(lost) < len(missing):
         late = min({feed.at(event) for event in missing} - {feed.at(event) for event in lost})
         upto = max((feed.at(event) for event in mine if feed.at(event) < late), default=reached)
-    # What others hear is passed by too, now and then, so as not to be read every time.
-    if upto > reached and (new or upto[1] - reached[1] > BATCH):
-        feed.remember(handler.name, upto)
     return max(upto, reached)
 
 

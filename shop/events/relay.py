@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
+from amqp.exceptions import MessageNacked
 from celery import current_app
 from kombu import Connection, Producer
 
 from shop.events import handlers, queues
 from shop.events.delivery import TASK
 from shop.events.envelope import to_json
-from shop.events.models import Event, RelayPosition
+from shop.events.models import Event, RefusedEvent, RelayPosition, within
 from shop.events.store import envelope
 
 BATCH = 500
-TOGETHER = 50  # events in one message, all of one type
+TOGETHER, MAX_BYTES = 50, 1_000_000  # of the events in one message, all of one type
+PROBE = "probe"
+
+log = logging.getLogger(__name__)
 
 
 class Relay:
@@ -47,12 +52,41 @@ class Relay:
         self._producer = None
         if self._connection:
             self._connection.release()
+        self._connection = None
 
     def _publish(self, batch: list[Event]) -> None:
+        for events in _together(batch):
+            self._deliver(events)
+
+    def _deliver(self, events: list[Event]) -> None:
+        """Publish events in one message. If the broker refuses it twice, publish each by itself,
+        and park one that is refused alone."""
+        error = self._try(events) and self._try(events)
+        if error and len(events) > 1:
+            for event in events:
+                self._deliver([event])
+        elif error:
+            _park(events[0], error)
+
+    def _try(self, events: list[Event]) -> Exception | None:
+        """Publish a message. Returns the error if the broker refuses this one and takes others;
+        raises it if the broker is down, does not answer, or takes nothing."""
         try:
-            producer = self._producer or self._connect()
-            for events in _together(batch):
-                self._send(producer, events)
+            self._send(self._producer or self._connect(), events)
+        except (TimeoutError, MessageNacked):  # a frozen broker; a queue that is full or moves
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            self._probe()
+            return error
+        return None
+
+    def _probe(self) -> None:
+        """Publish what no queue is bound to, on a new connection. Raises if the broker does not
+        take it."""
+        try:
+            self._connect().publish({}, exchange=queues.EVENTS, routing_key=PROBE, retry=False)
         except Exception:
             self.close()
             raise
@@ -103,5 +137,20 @@ def _together(batch: list[Event]) -> Iterator[list[Event]]:
     for event in batch:
         by_type.setdefault(event.type, []).append(event)
     for events in by_type.values():
-        for first in range(0, len(events), TOGETHER):
-            yield events[first : first + TOGETHER]
+        first = 0
+        while message := within(events[first : first + TOGETHER], MAX_BYTES):
+            yield message
+            first += len(message)
+
+
+def _park(event: Event, error: Exception) -> None:
+    """Note that an event is not published. The reconciler delivers it, from the feed."""
+    log.error("the broker refuses %s (%s): %s", event, event.id, error)
+    RefusedEvent.objects.get_or_create(
+        event_id=event.id,
+        defaults={
+            "type": event.type,
+            "stream": event.stream,
+            "error": f"{type(error).__name__}: {error}"[:2000],
+        },
+    )

@@ -13,11 +13,11 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from protos import events_pb2
 from shop.events import delivery, feed
 from shop.events.envelope import source_of
 from shop.events.handlers import Handler, types_of
 from shop.events.models import Subscription
+from shop.events.subscriptions import REPLAY
 from shop.refusal import Conflict
 
 BATCH = 500
@@ -54,12 +54,12 @@ def run(handler: Handler) -> Iterator[Progress]:
         raise NothingInterrupted(f"No replay of {handler.name} was interrupted.")
     while True:
         after = feed.reached()[name]
-        events, upto = _read(handler, after)
+        events, upto, more = _read(handler, after)
         with transaction.atomic():
             delivery.again(events, handler)
             feed.remember(name, upto)
         count += len(events)
-        if len(events) < BATCH or feed.time(events[-1]) > began:
+        if not more or feed.time(events[-1]) > began:
             break
         yield Progress(count, feed.time(events[-1]))
     Subscription.objects.filter(handler=name).delete()
@@ -71,19 +71,19 @@ def position_before(handler: Handler, since: datetime) -> feed.Position:
     grpc.RpcError."""
     after = feed.START
     while True:
-        events, upto = _read(handler, after)
+        events, upto, more = _read(handler, after)
         for event in events:
             if feed.time(event) >= since:
                 return after
             after = feed.at(event)
-        if len(events) < BATCH:
+        if not more:
             return upto
 
 
 def reader(handler: Handler) -> str:
     """The name under which a replay is remembered until it is through."""
-    return f"replay {handler.name}"
+    return f"{REPLAY}{handler.name}"
 
 
-def _read(handler: Handler, after: feed.Position) -> tuple[list[events_pb2.Event], feed.Position]:
+def _read(handler: Handler, after: feed.Position) -> feed.Page:
     return feed.read(source_of(handler.type), types_of(handler.name), after, BATCH)

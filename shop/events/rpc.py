@@ -6,12 +6,14 @@ from typing import Any
 
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
-from shop.events.models import Event, EventQuerySet
+from shop.events.models import Event, EventQuerySet, within
 from shop.events.store import envelope, position
 from shop.refusal import Invalid
 from shop.rpc.registry import serve
 
 MOST = 1000
+# gRPC takes messages of 4 MB, and JSON may double what is quoted in it.
+MAX_BYTES = 1_000_000
 
 
 @serve(add_EventFeedServicer_to_server)
@@ -23,12 +25,17 @@ class Feed(EventFeedServicer):
             return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
         last = after.last()  # first, so that nothing appears below it in between
-        found = list(_wanted(after, request)[:limit])
-        if len(found) == limit or not last:
+        if request.end:
+            return events_pb2.ReadResponse(reached=position(last) if last else request.after)
+        wanted = list(_wanted(after, request)[:limit])
+        found = within(wanted, MAX_BYTES)
+        more = len(wanted) == limit or len(found) < len(wanted)
+        if more or not last:
             last = found[-1] if found else None
         return events_pb2.ReadResponse(
             events=[envelope(event) for event in found],
             reached=position(last) if last else request.after,
+            more=more,
         )
 
 
@@ -50,7 +57,7 @@ def _check(request: events_pb2.ReadRequest) -> None:
 def _of_stream(request: events_pb2.ReadRequest, limit: int) -> events_pb2.ReadResponse:
     # What is in a stream before a version is committed before it: there is nothing to wait for.
     stream = Event.objects.filter(stream=request.subject, version__lt=request.before)
-    found = _wanted(stream, request).order_by("-version")[:limit]
+    found = within(_wanted(stream, request).order_by("-version")[:limit], MAX_BYTES)
     return events_pb2.ReadResponse(events=[envelope(event) for event in reversed(found)])
 
 

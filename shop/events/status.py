@@ -20,8 +20,9 @@ from django.utils import timezone
 
 from protos import events_pb2
 from shop.events import feed, handlers
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
+from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from shop.events.rpc import MOST
+from shop.events.subscriptions import gone as subscriptions_gone
 from shop.jobs import status as job_status
 from shop.jobs.status import Jobs
 
@@ -79,7 +80,9 @@ class Transaction:
 class Status:
     """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
     where the context whose feed it is did not answer. `missed`, by handler, counts the events
-    that the broker has lost so far: found in the feed, and delivered all the same."""
+    that the broker has lost so far: found in the feed, and delivered all the same. `refused` counts
+    those that it has not taken from the relay; they are delivered from the feed, too. `gone` names
+    subscriptions without a handler."""
 
     deployment: str
     relays: dict[str, Lag]
@@ -88,12 +91,19 @@ class Status:
     deliveries: Deliveries
     jobs: dict[str, Jobs]  # all other kinds: sagas, refunds, mails
     oldest_transaction: Transaction | None  # all events since its begin wait for its end
+    refused: int
+    gone: list[str]
 
     def problems(self, lag: float) -> Iterator[str]:
         """What somebody should look at: whatever is parked, silent, or behind by more seconds
         than `lag`."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
+        for name in self.gone:
+            forget = f"`manage.py subscriptions --forget {name}`"
+            yield f"{name}: its handler is gone; {forget} if that is meant"
+        if self.refused:
+            yield f"relay: {self.refused} events refused by the broker; dismiss them in the admin"
         for name, behind in self.relays.items():
             if behind.seconds > lag:
                 yield f"{name} is {behind.seconds:.0f} s behind"
@@ -129,6 +139,8 @@ def status() -> Status:
         deliveries(),
         jobs(),
         oldest_transaction(),
+        RefusedEvent.objects.count(),
+        subscriptions_gone(),
     )
 
 
@@ -211,11 +223,20 @@ def _behind(
         after = reached[handler.name]
         try:
             if after not in found:
-                found[after], _ = feed.read(source, types, after)
+                found[after] = _unread(source, types, after)
             mine = handlers.types_of(handler.name)
             yield handler, _lag([event for event in found[after] if event.type in mine])
         except grpc.RpcError:
             yield handler, None
+
+
+def _unread(source: str, types: set[str], after: feed.Position) -> list[events_pb2.Event]:
+    """The events after a position, up to MOST."""
+    events, after, more = feed.read(source, types, after)
+    while more and len(events) < MOST:
+        page, after, more = feed.read(source, types, after, limit=MOST - len(events))
+        events += page
+    return events
 
 
 def _lag(events: list[events_pb2.Event]) -> Lag:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
 from django.db import IntegrityError, connection
@@ -18,6 +17,13 @@ from shop.refusal import Conflict
 from shop.telemetry import correlation
 from shop.telemetry.tracing import traceparent
 
+# Bytes of an event's data. What carries events takes several of this size at once.
+MAX_DATA = 256 * 1024
+
+
+class EventTooLarge(ValueError):
+    """An event's data is larger than MAX_DATA: refer to what is large instead."""
+
 
 class VersionConflict(Conflict):
     """Somebody else appended to the stream first."""
@@ -30,7 +36,7 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
 
     With `expected_version`, the version of the stream's last event (0 for a new stream), the
     append is refused with VersionConflict where the stream has gone on; the transaction must
-    then be rolled back. Raises RuntimeError outside a transaction.
+    then be rolled back. Raises RuntimeError outside a transaction, EventTooLarge.
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"record({type_of(message)}) outside a transaction")
@@ -50,6 +56,11 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
         actor=why.actor,
         traceparent=traceparent(),
     )
+    size = len(event.data_as_json)
+    if size > MAX_DATA:
+        raise EventTooLarge(
+            f"{event.type} for {stream} has {size} bytes of data; at most {MAX_DATA} are allowed"
+        )
     try:
         _append(event, None if expected_version is None else expected_version + 1)
     except IntegrityError:
@@ -97,7 +108,7 @@ def envelope(event: Event) -> events_pb2.Event:
         subject=event.stream,
         sequence=event.version,
         datacontenttype="application/json",
-        data=json.dumps(event.data),
+        data=event.data_as_json,
         dataversion=event.data_version,
         correlationid=event.correlation_id,
         causationid=event.causation_id,

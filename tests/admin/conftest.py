@@ -17,7 +17,7 @@ from apps.users import sessions
 from apps.users.models import User
 from shop.api.models import Attempts
 from shop.events import unreadable
-from shop.events.models import RelayPosition, Subscription
+from shop.events.models import RefusedEvent, RelayPosition, Subscription
 from shop.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
@@ -71,6 +71,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     RelayPosition.objects.create(name="relay")
     Attempts.objects.create(key="account alice from 127.0.0.1", ends_at=timezone.now())
     unreadable.park("orders", b"{", {}, "no JSON")
+    RefusedEvent.objects.create(event_id=uuid4(), type="order.OrderPaid", stream="s", error="no")
     Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
 
 

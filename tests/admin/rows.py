@@ -15,7 +15,14 @@ from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
 from shop.api.models import Attempts, IdempotencyKey
-from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
+from shop.events.models import (
+    Delivery,
+    Event,
+    RefusedEvent,
+    RelayPosition,
+    Subscription,
+    Unreadable,
+)
 from shop.jobs.models import Lease
 from shop.saga.models import Saga, SagaLog
 
@@ -95,6 +102,7 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
     Event: event,
     Delivery: delivery,
     Subscription: lambda n: Subscription.objects.create(handler=f"h{n}"),
+    RefusedEvent: lambda n: RefusedEvent.objects.create(event_id=UUID(int=n), type="t", stream="s"),
     Unreadable: lambda n: Unreadable.objects.create(
         queue="orders", body="{", headers={}, error=f"e{n}"
     ),

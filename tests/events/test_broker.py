@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.db import connection, transaction
-from kombu import Connection, Exchange, Queue, binding
+from kombu import Connection, Exchange, Producer, Queue, binding
 
 from protos.order_pb2 import OrderCreated
 from shop.events import delivery, queues, relay
@@ -113,7 +113,9 @@ def test_what_the_broker_did_not_take_is_published_again(
     ids = record_some(2)
     with monkeypatch.context() as broken, pytest.raises(OSError, match="the broker is down"):
         broken.setattr(
-            Relay, "_send", lambda *_: (_ for _ in ()).throw(OSError("the broker is down"))
+            Producer,
+            "publish",
+            lambda *_, **__: (_ for _ in ()).throw(OSError("the broker is down")),
         )
         keep_stepping(relaying)
     assert published(relaying, broker, 2) == ids

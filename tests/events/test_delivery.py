@@ -337,20 +337,6 @@ def test_a_failure_is_kept_for_the_event_that_failed(subscriber: Subscriber) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_handler_hears_of_everything_from_the_start(
-    subscriber: Subscriber, no_grace: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recorded()
-    reconcile(until=1)
-    late = handlers.Handler("orders.late", "orders", "order.OrderCreated", subscriber, ())
-    monkeypatch.setattr(handlers, "_handlers", {**handlers._handlers, late.name: late})
-    reconcile(until=2)
-    assert Delivery.objects.filter(handler="orders.late").count() == 1
-    assert Delivery.objects.filter(handler="orders.test").count() == 1
-    assert Subscription.objects.count() == 2
-
-
-@pytest.mark.django_db(transaction=True)
 def test_more_events_than_one_page_are_all_compared(
     subscriber: Subscriber, no_grace: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

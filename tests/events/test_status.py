@@ -159,7 +159,7 @@ def test_an_older_feed_that_does_not_say_is_read_all_the_same(
     monkeypatch.setattr(rpc, "position", lambda event: Position())
     heard = ["order.OrderCreated"]
     eventually(lambda: len(feed.read("orders", heard, feed.START)[0]) == 2)
-    found, upto = feed.read("orders", heard, feed.START)
+    found, upto, _ = feed.read("orders", heard, feed.START)
     assert upto == feed.at(found[-1])
 
 

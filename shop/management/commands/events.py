@@ -115,6 +115,7 @@ def _tables(found: status.Status) -> list[Table | str]:
     return [
         behind,
         *([waiting] if found.deliveries.parked else []),
+        *([f"The broker refused {found.refused} events."] if found.refused else []),
         f"{found.deliveries.waiting} deliveries wait, {found.deliveries.overdue} of them are due.",
         *([f"The oldest has waited {_since(oldest.seconds)}: {_told(oldest)}"] if oldest else []),
         _jobs(found),

@@ -8,6 +8,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from shop.events import subscriptions
+
 
 class Command(BaseCommand):
     help = "Create the database where it is missing, migrate it and, in development, seed it."
@@ -16,6 +18,7 @@ class Command(BaseCommand):
         if connection.vendor == "postgresql":
             self._create_database()
         call_command("migrate", verbosity=0)
+        subscriptions.start_all()  # before there is anything that a new shop's handlers might miss
         if settings.DEVELOPMENT:
             call_command("seed_demo", stdout=self.stdout)
 
