@@ -14,7 +14,14 @@ from unfold.forms import ActionForm, BaseDialogForm
 
 from shop.backoffice import Record, joined, label, row_action, rows
 from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
+from shop.events.models import (
+    Delivery,
+    Event,
+    RelayPosition,
+    Subscription,
+    TransactionOffset,
+    Unreadable,
+)
 from shop.jobs.admin import JobAdmin
 
 Choices = list[tuple[str, str]]
@@ -148,3 +155,10 @@ class RelayPositionAdmin(Record):
     icon = "forward"
     list_display = ["name", "position", "transaction_id", "updated_at"]
     search_fields = ["name"]
+
+
+@admin.register(TransactionOffset)
+class TransactionOffsetAdmin(Record):
+    icon = "tag"
+    list_display = ["server", "value"]
+    search_fields = ["server"]

@@ -6,11 +6,19 @@ from typing import Any
 
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
+from shop.events import transactions
 from shop.events.models import Event, EventQuerySet
 from shop.events.store import envelope, position
+from shop.refusal import Conflict
 from shop.rpc.registry import serve
 
 MOST = 1000
+
+
+class PositionNotGiven(Conflict):
+    """The reader has come further than this feed: what is appended next would be hidden."""
+
+    code = "position_not_given"
 
 
 @serve(add_EventFeedServicer_to_server)
@@ -21,6 +29,12 @@ class Feed(EventFeedServicer):
             return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
         last = after.last()  # first, so that nothing appears below it in between
+        if not last and request.after.transaction >= transactions.upcoming():
+            raise PositionNotGiven(
+                f"The position {request.after.transaction}:{request.after.id} was not given by "
+                f"this database of {request.source}, or its clock is behind: see that the clock "
+                "is right, then run `manage.py events renumber` there."
+            )
         found = list(_wanted(after, request)[:limit])
         if len(found) == limit or not last:
             last = found[-1] if found else None

@@ -15,7 +15,14 @@ from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
 from shop.api.models import Attempts, IdempotencyKey
-from shop.events.models import Delivery, Event, RelayPosition, Subscription, Unreadable
+from shop.events.models import (
+    Delivery,
+    Event,
+    RelayPosition,
+    Subscription,
+    TransactionOffset,
+    Unreadable,
+)
 from shop.jobs.models import Lease
 from shop.saga.models import Saga, SagaLog
 
@@ -99,6 +106,9 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
         queue="orders", body="{", headers={}, error=f"e{n}"
     ),
     RelayPosition: lambda n: RelayPosition.objects.create(name=f"r{n}"),
+    TransactionOffset: lambda n: TransactionOffset.objects.create(  # the row 1 is the real one
+        id=1000 + n, server=f"s{n}", value=n
+    ),
     Saga: saga,
     SagaLog: log,
     Lease: lambda n: Lease.objects.create(name=f"l{n}", holder="me", expires_at=NOW),
