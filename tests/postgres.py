@@ -45,7 +45,8 @@ class Cluster:
         return f"{self.url}/{database}"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        options += " -c fsync=off -c max_connections=400"
         log = self.folder / "log"
         run("pg_ctl", "start", "-w", "-D", self.data, "-l", str(log), "-o", options)
 

@@ -51,7 +51,7 @@ def test_the_first_appends_of_a_run_agree_on_its_offset() -> None:
     found: list[str] = []
 
     def all_read() -> bool:
-        events, after = feed.read("orders", HEARD, place(before))
+        events, _ = feed.read("orders", HEARD, place(before))
         found[:] = [event.subject for event in events]
         return len(found) >= 40
 
@@ -109,7 +109,7 @@ def test_a_position_that_was_never_given_is_an_error_and_not_the_end() -> None:
     with pytest.raises(grpc.RpcError, match="was not given by this database of orders") as raised:
         feed.read("orders", HEARD, (ahead, 1))
     assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
-    with pytest.raises(CommandError, match="orders.test: .* `manage.py events renumber` there"):
+    with pytest.raises(CommandError, match=r"orders.test: .* `manage.py events renumber` there"):
         call_command("events", "status", "--check", stdout=StringIO())
 
 
