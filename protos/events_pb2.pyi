@@ -98,7 +98,7 @@ Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
 @_typing.final
 class Position(_message.Message):
     """Where an event stands in its database's commit order. Positions are compared
-    as pairs, and mean something only to the database that gave them.
+    as pairs. They stay valid when the database is restored or moved.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -106,6 +106,7 @@ class Position(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     transaction: _builtins.int
+    """its number, which grows with time"""
     id: _builtins.int
     def __init__(
         self,

@@ -20,6 +20,7 @@ from shop.events.models import (
     RefusedEvent,
     RelayPosition,
     Subscription,
+    TransactionOffset,
     Unreadable,
 )
 from shop.jobs.admin import JobAdmin
@@ -176,3 +177,10 @@ class RelayPositionAdmin(Record):
     icon = "forward"
     list_display = ["name", "position", "transaction_id", "updated_at"]
     search_fields = ["name"]
+
+
+@admin.register(TransactionOffset)
+class TransactionOffsetAdmin(Record):
+    icon = "tag"
+    list_display = ["server", "value"]
+    search_fields = ["server"]

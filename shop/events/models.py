@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, models, transaction
-from django.db.models import F, Q, Value
+from django.db.models import F, Value
 from django.db.models.expressions import Func
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
 from protos import events_pb2
-from shop.events import handlers
+from shop.events import handlers, transactions
 from shop.events.envelope import to_message
 from shop.jobs.models import Job
 from shop.telemetry.correlation import Correlation, correlated
@@ -28,16 +28,12 @@ ENVELOPE = 1000  # bytes that travel with an event's data, at most
 
 
 class OldestOpenTransaction(Func):
-    """Transactions below this id have all ended: nothing can appear among them any more. SQLite
-    has one writer at a time; all its events have the id 0."""
+    """Transactions below this number have all ended: nothing can appear among them any more."""
 
     output_field = models.BigIntegerField()
 
     def as_sql(self, *args: Any, **extra: Any) -> Any:
-        return "1", ()
-
-    def as_postgresql(self, *args: Any, **extra: Any) -> Any:
-        return "pg_snapshot_xmin(pg_current_snapshot())::text::bigint", ()
+        return transactions.OLDEST_OPEN[connection.vendor], ()
 
 
 def _pair(*values: Any) -> Func:
@@ -50,8 +46,8 @@ class EventQuerySet(models.QuerySet["Event"]):
         """What was committed after a position, in commit order.
 
         The order of ids is not the order of commits on PostgreSQL: reading by `id > last` loses
-        events. The pair (transaction id, id), below the oldest transaction that is still open,
-        loses none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
+        events. The pair (transaction, id), below the oldest transaction that is still open, loses
+        none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
         """
         return self.beyond(transaction_id, position).filter(
             transaction_id__lt=OldestOpenTransaction()
@@ -60,13 +56,10 @@ class EventQuerySet(models.QuerySet["Event"]):
     def beyond(self, transaction_id: int, position: int) -> EventQuerySet:
         """The same, with what may still change: an open transaction may add to it."""
         # Neither database finds its place in the index by `a > x OR a = x AND b > y`: each page
-        # would read the table from its start. SQLite's one writer needs no transaction ids.
-        if connection.vendor == "sqlite":
-            later: Any = Q(transaction_id=transaction_id, position__gt=position)
-        else:
-            later = GreaterThan(
-                _pair(F("transaction_id"), F("position")), _pair(transaction_id, position)
-            )
+        # would read the table from its start.
+        later = GreaterThan(
+            _pair(F("transaction_id"), F("position")), _pair(transaction_id, position)
+        )
         return self.filter(later).order_by("transaction_id", "position")
 
 
@@ -74,7 +67,7 @@ class Event(models.Model):
     """A fact, appended in the transaction that made it true. Never changed."""
 
     position = models.BigAutoField(primary_key=True)
-    transaction_id = models.BigIntegerField()
+    transaction_id = models.BigIntegerField(help_text="The number of the transaction")
     id = models.UUIDField(unique=True, default=uuid7)
     source = models.CharField(max_length=50, help_text="The context whose event this is")
     stream = models.CharField(max_length=100)
@@ -119,6 +112,16 @@ def within(events: Iterable[Event], max_bytes: int) -> list[Event]:
             break
         taken.append(event)
     return taken
+
+
+class TransactionOffset(models.Model):
+    """What is added to a transaction's id in one run of a PostgreSQL server: the only row."""
+
+    server = models.CharField(max_length=100, help_text="Which run of which server")
+    value = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return self.server
 
 
 class Delivery(Job):

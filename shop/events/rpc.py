@@ -6,14 +6,21 @@ from typing import Any
 
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
+from shop.events import transactions
 from shop.events.models import Event, EventQuerySet, within
 from shop.events.store import envelope, position
-from shop.refusal import Invalid
+from shop.refusal import Conflict, Invalid
 from shop.rpc.registry import serve
 
 MOST = 1000
 # gRPC takes messages of 4 MB, and JSON may double what is quoted in it.
 MAX_BYTES = 1_000_000
+
+
+class PositionNotGiven(Conflict):
+    """The reader has come further than this feed: what is appended next would be hidden."""
+
+    code = "position_not_given"
 
 
 @serve(add_EventFeedServicer_to_server)
@@ -25,6 +32,12 @@ class Feed(EventFeedServicer):
             return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
         last = after.last()  # first, so that nothing appears below it in between
+        if not last and request.after.transaction >= transactions.upcoming():
+            raise PositionNotGiven(
+                f"The position {request.after.transaction}:{request.after.id} was not given by "
+                f"this database of {request.source}, or its clock is behind: see that the clock "
+                "is right, then run `manage.py events renumber` there."
+            )
         if request.end:
             return events_pb2.ReadResponse(reached=position(last) if last else request.after)
         wanted = list(_wanted(after, request)[:limit])

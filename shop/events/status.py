@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from protos import events_pb2
-from shop.events import feed, handlers
+from shop.events import feed, handlers, transactions
 from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from shop.events.rpc import MOST
 from shop.events.subscriptions import gone as subscriptions_gone
@@ -34,6 +34,8 @@ OLDEST_TRANSACTION = """
     WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
     ORDER BY xact_start LIMIT 1
 """
+
+RENUMBER = "see that the database's clock is right, then run `manage.py events renumber`"
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,18 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Status:
-    """`relays` are by name: that to the broker is "relay". `subscriptions` are by handler; None
-    where the context whose feed it is did not answer. `missed`, by handler, counts the events
+    """`relays` are by name: that to the broker is "relay"; those in `ahead` have positions that
+    this database has not given. `subscriptions` are by handler; None if the context whose feed it
+    is did not answer, and `unanswered` says why. `missed`, by handler, counts the events
     that the broker has lost so far: found in the feed, and delivered all the same. `refused` counts
     those that it has not taken from the relay; they are delivered from the feed, too. `gone` names
     subscriptions without a handler."""
 
     deployment: str
     relays: dict[str, Lag]
+    ahead: list[str]
     subscriptions: dict[str, Lag | None]
+    unanswered: dict[str, str]
     missed: dict[str, int]
     deliveries: Deliveries
     jobs: dict[str, Jobs]  # all other kinds: sagas, refunds, mails
@@ -107,9 +112,11 @@ class Status:
         for name, behind in self.relays.items():
             if behind.seconds > lag:
                 yield f"{name} is {behind.seconds:.0f} s behind"
+        for name in self.ahead:
+            yield f"{name}: its position was not given by this database; {RENUMBER}"
         for handler, unread in self.subscriptions.items():
             if unread is None:
-                yield f"{handler}: its feed does not answer"
+                yield f"{handler}: its feed does not answer: {self.unanswered.get(handler, '')}"
             elif unread.seconds > lag:
                 yield f"{handler} is {unread.seconds:.0f} s behind its feed"
         oldest = self.deliveries.oldest
@@ -131,16 +138,19 @@ class Status:
 
 def status() -> Status:
     """How this deployment's events get on. Asks the contexts that its handlers listen to."""
+    feeds = _feeds()
     return Status(
-        settings.DEPLOYMENT.name,
-        relays(),
-        subscriptions(),
-        missed(),
-        deliveries(),
-        jobs(),
-        oldest_transaction(),
-        RefusedEvent.objects.count(),
-        subscriptions_gone(),
+        deployment=settings.DEPLOYMENT.name,
+        relays=relays(),
+        ahead=ahead(),
+        subscriptions=_answered(feeds),
+        unanswered={name: answer for name, answer in feeds.items() if isinstance(answer, str)},
+        missed=missed(),
+        deliveries=deliveries(),
+        jobs=jobs(),
+        oldest_transaction=oldest_transaction(),
+        refused=RefusedEvent.objects.count(),
+        gone=subscriptions_gone(),
     )
 
 
@@ -150,13 +160,28 @@ def relays() -> dict[str, Lag]:
     return {name: _unpublished(relay) for name, relay in reached.items()}
 
 
+def ahead() -> list[str]:
+    """The relays whose position this database has not given: they would pass over new events."""
+    upcoming = transactions.upcoming()
+    return [r.name for r in RelayPosition.objects.all() if r.transaction_id >= upcoming]
+
+
 def subscriptions() -> dict[str, Lag | None]:
     """What each handler's feed has that has not been compared with its deliveries."""
+    return _answered(_feeds())
+
+
+def _feeds() -> dict[str, Lag | str]:
+    """The same; a text says why a feed does not answer."""
     return {
-        handler.name: lag
+        handler.name: answer
         for source, listeners in feed.by_source(handlers.registered()).items()
-        for handler, lag in _behind(source, listeners)
+        for handler, answer in _behind(source, listeners)
     }
+
+
+def _answered(feeds: dict[str, Lag | str]) -> dict[str, Lag | None]:
+    return {name: None if isinstance(each, str) else each for name, each in feeds.items()}
 
 
 def missed() -> dict[str, int]:
@@ -215,7 +240,7 @@ def _waiting(delivery: Delivery) -> Waiting:
 
 def _behind(
     source: str, listeners: list[handlers.Handler]
-) -> Iterator[tuple[handlers.Handler, Lag | None]]:
+) -> Iterator[tuple[handlers.Handler, Lag | str]]:
     reached = feed.reached()
     types = handlers.types_of(*(handler.name for handler in listeners))
     found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have come equally far
@@ -226,8 +251,8 @@ def _behind(
                 found[after] = _unread(source, types, after)
             mine = handlers.types_of(handler.name)
             yield handler, _lag([event for event in found[after] if event.type in mine])
-        except grpc.RpcError:
-            yield handler, None
+        except grpc.RpcError as error:
+            yield handler, str(error.details())
 
 
 def _unread(source: str, types: set[str], after: feed.Position) -> list[events_pb2.Event]:

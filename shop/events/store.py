@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from protos import events_pb2
 from protos.upcasters import present_version
-from shop.events import wakeup
+from shop.events import transactions, wakeup
 from shop.events.envelope import Json, source_of, to_json, type_of
 from shop.events.models import Event
 from shop.refusal import Conflict
@@ -77,8 +77,14 @@ def _append(event: Event, version: int | None) -> None:
         if field.name not in KNOWN_TO_THE_DATABASE
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_insert(connection.vendor), [version, event.stream, *given])
-        event.position, event.transaction_id, event.version = cursor.fetchone()
+        statement, values = _insert(connection.vendor), [version, event.stream, *given]
+        cursor.execute(statement, values)
+        appended = cursor.fetchone()
+        if appended is None:  # the first event of this run of the server
+            transactions.begin()
+            cursor.execute(statement, values)
+            appended = cursor.fetchone()
+        event.position, event.transaction_id, event.version = appended
 
 
 KNOWN_TO_THE_DATABASE = ("position", "transaction_id", "version")
@@ -88,13 +94,12 @@ KNOWN_TO_THE_DATABASE = ("position", "transaction_id", "version")
 def _insert(vendor: str) -> str:
     # Django would build this statement anew for every event, in more time than it takes to run.
     columns = [f.name for f in Event._meta.concrete_fields if f.name not in KNOWN_TO_THE_DATABASE]
-    # SQLite has one writer at a time, and needs no transaction ids.
-    own_id = "pg_current_xact_id()::text::bigint" if vendor == "postgresql" else "0"
+    number, of_this_run = transactions.OWN[vendor]
     return f"""
         INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
-        VALUES ({own_id}, COALESCE(%s, (
+        SELECT {number}, COALESCE(%s, (
             SELECT COALESCE(MAX(version), 0) + 1 FROM {Event._meta.db_table} WHERE stream = %s
-        )), {", ".join(["%s"] * len(columns))})
+        )), {", ".join(["%s"] * len(columns))} {of_this_run}
         RETURNING position, transaction_id, version"""  # noqa: S608
 
 

@@ -32,4 +32,11 @@ def ready(request: HttpRequest) -> JsonResponse:
 def _database() -> str:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return f"{len(missing)} migrations missing" if missing else ""
+    return f"{len(missing)} migrations missing" if missing else _positions()
+
+
+def _positions() -> str:
+    from shop.events import status  # it comes after telemetry
+
+    ahead = ", ".join(status.ahead())
+    return f"positions that it has not given: {ahead}; {status.RENUMBER}" if ahead else ""

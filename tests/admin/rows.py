@@ -21,6 +21,7 @@ from shop.events.models import (
     RefusedEvent,
     RelayPosition,
     Subscription,
+    TransactionOffset,
     Unreadable,
 )
 from shop.jobs.models import Lease
@@ -107,6 +108,9 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
         queue="orders", body="{", headers={}, error=f"e{n}"
     ),
     RelayPosition: lambda n: RelayPosition.objects.create(name=f"r{n}"),
+    TransactionOffset: lambda n: TransactionOffset.objects.create(  # the row 1 is the real one
+        id=1000 + n, server=f"s{n}", value=n
+    ),
     Saga: saga,
     SagaLog: log,
     Lease: lambda n: Lease.objects.create(name=f"l{n}", holder="me", expires_at=NOW),

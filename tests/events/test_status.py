@@ -72,13 +72,17 @@ def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
 def test_a_feed_that_is_silent_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """A monitor that is content because it could not ask."""
 
+    class Silence(grpc.RpcError):
+        def details(self) -> str:
+            return "nobody there"
+
     def silent(*args: Any, **kwargs: Any) -> Any:
-        raise grpc.RpcError
+        raise Silence
 
     monkeypatch.setattr(feed, "read", silent)
     assert status.subscriptions() == {HANDLER: None}
     assert "its feed does not answer" in printed()
-    with pytest.raises(CommandError, match=f"{HANDLER}: its feed does not answer"):
+    with pytest.raises(CommandError, match=f"{HANDLER}: its feed does not answer: nobody there"):
         printed("--check")
 
 

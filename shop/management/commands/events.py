@@ -13,7 +13,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from shop.events import archive, rpc, status
+from shop.events import archive, rpc, status, transactions
 
 
 class Command(BaseCommand):
@@ -48,6 +48,12 @@ class Command(BaseCommand):
             "deployments may not have read yet",
         )
 
+        actions.add_parser(
+            "renumber",
+            help="let the positions of new events begin above those of all that are stored; "
+            "after a restore this happens by itself",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(**options)
 
@@ -60,6 +66,10 @@ class Command(BaseCommand):
         problems = list(found.problems(options["lag"])) if options["check"] else []
         if problems:
             raise CommandError("\n".join(problems))
+
+    def _renumber(self, **options: Any) -> None:
+        transactions.renumber()
+        self.stdout.write(f"New events begin at the position {transactions.upcoming()}.")
 
     def _archive(self, **options: Any) -> None:
         before = _time(options["before"])
