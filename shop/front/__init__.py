@@ -3,7 +3,7 @@
 `Front` is the application, `Answer` what is sent; `Forward` is for the gateway.
 """
 
-from shop.front.answer import Answer, environ_of
+from shop.front.answer import Answer, problem_of
 from shop.front.app import Forward, Front
 
-__all__ = ["Answer", "Forward", "Front", "environ_of"]
+__all__ = ["Answer", "Forward", "Front", "problem_of"]

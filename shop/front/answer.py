@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -49,7 +51,7 @@ def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str)
     given = {
         "Content-Type": "application/json",
         "Content-Length": str(len(encoded)),
-        "X-Request-ID": request_id(environ.get("HTTP_X_REQUEST_ID", "")),
+        "X-Request-ID": environ["HTTP_X_REQUEST_ID"],
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     return Answer(status, [(n.encode(), v.encode()) for n, v in given.items()], encoded)
@@ -65,7 +67,8 @@ def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Ans
     wait = getattr(error, "wait", None)
     if wait:
         headers["Retry_After"] = str(wait)
-    with tracing.span("refused", environ.get("HTTP_TRACEPARENT", "")):
+    traced = bool(tracing.trace_id())
+    with nullcontext() if traced else tracing.span("refused", environ.get("HTTP_TRACEPARENT", "")):
         body = problem(status, code, detail)
     return json_answer(status, body, environ, Content_Type=PROBLEM, **headers)
 
@@ -87,6 +90,7 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "REMOTE_ADDR": client,
         "wsgi.version": (1, 0),
+        "wsgi.input": BytesIO(),
         "wsgi.url_scheme": scope["scheme"],
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -96,6 +100,7 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         name = raw.decode("latin-1").upper()
         if "_" not in name:
             _add(environ, name.replace("-", "_"), value.decode("latin-1"))
+    environ["HTTP_X_REQUEST_ID"] = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
     return environ
 
 

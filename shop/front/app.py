@@ -90,4 +90,7 @@ class Front:
 
     async def _handle(self, environ: dict[str, Any], body: bytes) -> Answer:
         route = self._forward and self._forward.route(environ)
-        return await (route(body) if route else self._threads.run(environ, body))
+        try:
+            return await (route(body) if route else self._threads.run(environ, body))
+        except Busy as error:
+            return problem_of(error, environ)
