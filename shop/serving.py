@@ -1,12 +1,14 @@
 """What a web process serves: HTTP and, beside it, gRPC. `granian … shop.serving:application`.
 
-`shop.wsgi:application` is HTTP alone, for those who give gRPC processes of its own
-(`manage.py grpc`).
+The application is ASGI (`shop.front`). `shop.wsgi:application` is plain WSGI without gRPC, which
+needs a server that reads bodies whole and in time; a gateway forwards nothing there.
 """
 
+import resource
 import signal
 import threading
-from typing import Any
+from importlib import import_module
+from importlib.util import find_spec
 
 # SIGTERM is for the thread below. Blocked before anything else here starts a thread, since threads
 # inherit it: granian would stop at once, and callers would still be sending to us.
@@ -15,22 +17,21 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 from django.conf import settings  # noqa: E402
 
 from shop import wsgi  # noqa: E402
+from shop.front import Forward, Front  # noqa: E402
+from shop.front.threads import Threads  # noqa: E402
 from shop.rpc.server import Server  # noqa: E402
 from shop.telemetry.health import leaving  # noqa: E402
 
 __all__ = ["application"]
 
 
-def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """The WSGI application. Once this process is leaving, each answer asks the caller to close
-    its connection, and so to turn to another address for the next."""
-    if not leaving.is_set():
-        return wsgi.application(environ, start_response)
-
-    def closing(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        return start_response(status, [*headers, ("Connection", "close")], exc_info)
-
-    return wsgi.application(environ, closing)
+def _forward() -> Forward | None:
+    """What a context of this deployment has answered elsewhere: the gateway."""
+    for context in settings.DEPLOYMENT.contexts:
+        if find_spec(f"apps.{context}.asgi"):
+            forward: Forward = import_module(f"apps.{context}.asgi").forward
+            return forward
+    return None
 
 
 def _leave_in_good_order() -> None:
@@ -46,3 +47,9 @@ def _leave_in_good_order() -> None:
 _server = Server(settings.GRPC_LISTEN)
 _server.start()
 threading.Thread(target=_leave_in_good_order, name="leaving", daemon=True).start()
+
+# A connection takes a file descriptor, and the usual soft limit is 1,024.
+_, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+
+application = Front(Threads(wsgi.application), _forward())

@@ -29,6 +29,10 @@ from shop.topology import ENTRY
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 25.0  # a web process drains, then finishes gRPC calls, then HTTP requests
+# HTTP/2 is refused. A connection that is idle, or has sent half a head, is closed after 10 s.
+# Backpressure counts connections: more than these are not accepted.
+GRANIAN = ("--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "error")
+GRANIAN += ("--http1-header-read-timeout", "10000", "--backlog", "4096", "--backpressure", "8192")
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -79,8 +83,7 @@ def children(deployment: topology.Deployment) -> Iterator[Child]:
     pairs, certificates = deployment.pairs(), _certificates(deployment)
     for number, (http, grpc) in enumerate(pairs, 1):
         host, _, port = http.rpartition(":")
-        web = [python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "error"]
-        web += ["--host", host.strip("[]"), "--port", port, "--blocking-threads", "8"]
+        web = [python, "-m", "granian", *GRANIAN, "--host", host.strip("[]"), "--port", port]
         if certificates:
             web += ["--ssl-certificate", certificates.cert, "--ssl-keyfile", certificates.key]
             web += ["--ssl-ca", certificates.ca, "--ssl-client-verify"]

@@ -1,4 +1,4 @@
-"""The WSGI application: `granian --interface wsgi shop.wsgi:application`."""
+"""Django as a WSGI application, which `shop.serving` runs in threads."""
 
 import os
 from typing import Any
@@ -6,12 +6,22 @@ from typing import Any
 import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
+from shop.api.address import is_proxied
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 
 class Request(WSGIRequest):
     """Django decodes the query by the charset that the body claims to have, and breaks on one
-    such as "zip" before anything could answer. Here both are UTF-8."""
+    such as "zip" before anything could answer. Here both are UTF-8.
+
+    X-Forwarded-Proto counts only from a proxy that is trusted.
+    """
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        super().__init__(environ)
+        if "HTTP_X_FORWARDED_PROTO" in environ and not is_proxied(self):
+            del environ["HTTP_X_FORWARDED_PROTO"]
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         media_type = meta.get("CONTENT_TYPE", "").partition(";")[0]

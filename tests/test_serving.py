@@ -17,6 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from shop.supervisor import GRANIAN
 from tests.addresses import free_addresses
 from tests.processes import ROOT
 
@@ -31,7 +32,7 @@ class Web:
     def __init__(self, folder: Path) -> None:
         self.http, self.grpc = free_addresses(2)
         self.connection = http.client.HTTPConnection(self.http)
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--log-level", "error"]
+        command = [sys.executable, "-m", "granian", *GRANIAN]
         command += ["--port", self.http.rpartition(":")[2], "shop.serving:application"]
         own = {"VAR_DIR": str(folder), "GRPC_LISTEN": self.grpc, "DRAIN_SECONDS": "3"}
         self.process = subprocess.Popen(

@@ -25,6 +25,11 @@ def client_address(request: HttpRequest) -> str:
     return hops[-min(trusted + 1, len(hops))]
 
 
+def is_proxied(request: HttpRequest) -> bool:
+    """Whether the shop's gateway, or a proxy that is trusted, stands in front of us."""
+    return settings.TRUSTED_PROXIES > 0 or _is_from_gateway(request)
+
+
 def network_of(address: str) -> str:
     """What is counted as one client: an IPv4 address, or the /64 that an IPv6 client can choose
     its address from."""

@@ -5,22 +5,19 @@ gRPC brings the like of it (`shop.rpc.stubs.grpc_channel`); HTTP/1.1 does not.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from random import random
 from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url
+from urllib3 import BaseHTTPResponse, Timeout, connection_from_url
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
+from shop.rpc.addresses import Addresses
 from shop.topology import Deployment
 
 CONNECT_SECONDS = 1.0
-ASIDE_SECONDS = 1.0
 
 
 def certified(peer: Deployment) -> str:
@@ -28,22 +25,8 @@ def certified(peer: Deployment) -> str:
     return peer.name if settings.TLS and peer.inside else ""
 
 
-@dataclass(eq=False)
-class Address:
-    """One host:port of a peer."""
-
-    pool: HTTPConnectionPool
-    under_way: int = 0
-    aside_until: float = 0.0
-
-
 class Peer:
     """Whoever answers at any of some addresses (host:port each).
-
-    A request goes to the address with the fewest requests under way, and chance breaks ties: the
-    "least request" of Envoy, which looks at two of many (M. Mitzenmacher, "The power of two choices
-    in randomized load balancing", 2001), where we look at all of a few. An address whose connection
-    fails, or that closes it with an answer, is put aside for a second: others are asked first.
 
     Where no connection can be made nothing was sent, and the request goes to the next address, to
     each once. Where a connection breaks before there is the head of an answer, as kept ones do when
@@ -59,15 +42,13 @@ class Peer:
         if name and settings.TLS:
             names = {"server_hostname": name, "assert_hostname": name}
             scheme, options = "https", {"ssl_context": settings.TLS.context(), **names}
-        self._addresses = [
-            Address(
-                connection_from_url(
-                    f"{scheme}://{address}", maxsize=connections, block=True, **options
-                )
+        self._addresses = Addresses(addresses)
+        self._pools = {
+            where: connection_from_url(
+                f"{scheme}://{where}", maxsize=connections, block=True, **options
             )
-            for address in addresses
-        ]
-        self._lock = threading.Lock()
+            for where in addresses
+        }
 
     @contextmanager
     def ask(
@@ -85,11 +66,11 @@ class Peer:
         `urlopen`. Raises urllib3's errors.
         """
         ends = None if timeout is None else monotonic() + timeout
-        untried, left = list(self._addresses), timeout
+        untried, left = list(self._addresses.all), timeout
         while True:
-            with self._taken(untried) as address:
+            with self._addresses.taken(untried) as address:
                 try:
-                    answer = address.pool.urlopen(
+                    answer = self._pools[address.where].urlopen(
                         method,
                         target,
                         timeout=Timeout(connect=CONNECT_SECONDS, total=left),
@@ -98,7 +79,7 @@ class Peer:
                         **options,
                     )
                 except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
-                    address.aside_until = monotonic() + ASIDE_SECONDS
+                    address.put_aside()
                     left = None if ends is None else ends - monotonic()
                     if left is not None and left <= 0:
                         raise
@@ -111,23 +92,11 @@ class Peer:
                         raise
                 else:
                     if answer.headers.get("Connection", "").lower() == "close":
-                        address.aside_until = monotonic() + ASIDE_SECONDS
+                        address.put_aside()
                     yield answer
                     return
 
     def close(self) -> None:
         """Let go of all connections."""
-        for address in self._addresses:
-            address.pool.close()
-
-    @contextmanager
-    def _taken(self, among: list[Address]) -> Iterator[Address]:
-        with self._lock:
-            now = monotonic()
-            address = min(among, key=lambda a: (a.aside_until > now, a.under_way, random()))  # noqa: S311
-            address.under_way += 1
-        try:
-            yield address
-        finally:
-            with self._lock:
-                address.under_way -= 1
+        for pool in self._pools.values():
+            pool.close()

@@ -5,53 +5,80 @@ No test here may use the database: that a forwarded request costs no query is te
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from django.conf import settings
-from django.core.signals import request_started
-from django.db import close_old_connections
 from django.test import RequestFactory
-from django.urls import URLResolver, path, re_path
-from django.urls.resolvers import RegexPattern
 from opentelemetry import trace
 
 from apps.gateway import proxy
+from apps.gateway import upstream as asking
+from apps.gateway.upstream import Upstream as Asked
 from apps.orders.api import WAIT_SECONDS
-from shop import topology, wsgi
+from shop import topology
 from shop.api.address import GATEWAY, client_address
+from shop.front import Front
+from shop.front.threads import Threads
 from shop.policies import TopologyError
-from shop.rpc import balance
 from tests.api.routes import patterns
+from tests.front.asking import Answered as Answer
+from tests.front.asking import asked, scope_of
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
 
 CONTEXTS = sorted(set(settings.TOPOLOGY.contexts) - {"gateway"})
-CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+POLICY = settings.TOPOLOGY.policies["orders"]
+CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked"}
 
 
-@dataclass
-class Answer:
-    """What a WSGI server would send."""
+class Forwarding:
+    """A front that forwards, on an event loop of its own, as a web process has it."""
 
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
+    def __init__(self, *addresses: str) -> None:
+        self.runner = asyncio.Runner()
+        self.gateway = proxy.Gateway({"/api/orders": Asked(addresses, POLICY)}, [])
+        self.front = Front(Threads(nothing_for_django), self.gateway)
 
-    def all(self, name: str) -> list[str]:
-        return [value for n, value in self.headers if n.lower() == name.lower()]
+    def asked(
+        self, method: str = "GET", target: str = "/api/orders", body: bytes = b"", **meta: Any
+    ) -> Answer:
+        return self.runner.run(self.being_asked(method, target, body, **meta))
+
+    async def being_asked(
+        self, method: str = "GET", target: str = "/api/orders", body: bytes = b"", **meta: Any
+    ) -> Answer:
+        if body and "HTTP_TRANSFER_ENCODING" not in meta:
+            meta.setdefault("CONTENT_LENGTH", str(len(body)))
+        names = {"HTTP_HOST": "testserver"} | meta
+        client = names.pop("REMOTE_ADDR", "127.0.0.1")
+        headers = [(n.removeprefix("HTTP_").replace("_", "-"), v) for n, v in names.items()]
+        scope = scope_of(method, target, headers) | {"client": (client, 1)}
+
+        async def whole() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await self.front(scope, whole, send)
+
+        return await asked(application, scope, [])
+
+    def close(self) -> None:
+        self.runner.run(self.gateway.close())
+        self.runner.close()
+
+
+def nothing_for_django(environ: Any, start_response: Any) -> Any:
+    raise AssertionError(environ["PATH_INFO"])
 
 
 @pytest.fixture
@@ -60,30 +87,25 @@ def peer() -> Iterator[Upstream]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def gateway(peer: Upstream, settings: Any) -> Iterator[None]:
-    """All of /api/orders is the peer's."""
-    urls = ModuleType("urls")
-    forwarded = re_path(r"^api/orders(?:/|\Z)", proxy.forward, {"peer": (peer.address,)})
-    urls.urlpatterns = [forwarded]  # type: ignore[attr-defined]
-    settings.ROOT_URLCONF = urls
-    request_started.disconnect(close_old_connections)  # as Django's test client does
-    yield
-    request_started.connect(close_old_connections)
+@pytest.fixture
+def forwarding() -> Iterator[Callable[..., Forwarding]]:
+    """Forwards to these addresses."""
+    running: list[Forwarding] = []
+
+    def start(*addresses: str) -> Forwarding:
+        running.append(Forwarding(*addresses))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
 
 
-def ask(method: str = "GET", target: str = "/api/orders", body: bytes = b"", **meta: Any) -> Answer:
-    """Ask the gateway, as a WSGI server does."""
-    environ = RequestFactory().generic(method, "/").environ
-    raw, _, query = target.partition("?")
-    environ["PATH_INFO"], environ["QUERY_STRING"] = unquote_to_bytes(raw).decode("latin-1"), query
-    environ["wsgi.input"] = BytesIO(body)
-    if body:
-        environ["CONTENT_LENGTH"] = str(len(body))
-    environ |= meta
-    started: list[Any] = []
-    response = wsgi.application(environ, lambda status, headers: started.extend([status, headers]))
-    return Answer(int(started[0].split()[0]), started[1], b"".join(response))
+@pytest.fixture
+def ask(peer: Upstream, forwarding: Callable[..., Forwarding]) -> Callable[..., Answer]:
+    """Ask a gateway for which all of /api/orders is the peer's."""
+    answer: Callable[..., Answer] = forwarding(peer.address).asked
+    return answer
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> None:
@@ -99,7 +121,7 @@ def assert_problem(answer: Answer, status: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"])
-def test_method_and_body_arrive(peer: Upstream, method: str) -> None:
+def test_method_and_body_arrive(ask: Callable[..., Answer], peer: Upstream, method: str) -> None:
     answer = ask(method, body=b'{"a": "\xff"}', CONTENT_TYPE="application/json")
 
     assert (answer.status, answer.body, answer.all("Content-Length")) == (200, b"ok", ["2"])
@@ -122,24 +144,26 @@ def test_method_and_body_arrive(peer: Upstream, method: str) -> None:
         ("/api/orders/%FF", "/api/orders/%25FF"),  # as Django itself reads it: "%FF"
         ("/api/orders?a=1&a=2&b", "/api/orders?a=1&a=2&b"),
         ("/api/orders?q=a+b%20%2Bc%26&x=//?", "/api/orders?q=a+b%20%2Bc%26&x=//?"),
-        ("/api/orders?q=100%&r=%20", "/api/orders?q=100%25&r=%20"),
+        ("/api/orders?q=100%&r=%20", "/api/orders?q=100%&r=%20"),
         ("/api/orders?q=\xc3\xa9", "/api/orders?q=%C3%A9"),
         ("/api/orders?cursor=cD0yMDI2%3D%3D", "/api/orders?cursor=cD0yMDI2%3D%3D"),
     ],
 )
 def test_path_and_query_mean_the_same_to_the_upstream(
-    peer: Upstream, target: str, arrived: str
+    ask: Callable[..., Answer], peer: Upstream, target: str, arrived: str
 ) -> None:
     assert ask(target=target).status == 200
     assert peer.asked[0].line == f"GET {arrived} HTTP/1.1"
 
 
-def test_headers_go_through_untouched_and_none_are_made_up(peer: Upstream) -> None:
+def test_headers_go_through_untouched_and_none_are_made_up(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     sent = {
         "HTTP_AUTHORIZATION": "Bearer a.b.c",
         "HTTP_IDEMPOTENCY_KEY": "k",
         "HTTP_ACCEPT": "application/json",
-        "HTTP_COOKIE": "sessionid=1; csrftoken=abc",
+        "HTTP_COOKIE": "theme=dark; a=b",
         "HTTP_PREFER": "respond-async, wait=5",
     }
     ask(**sent)
@@ -150,12 +174,12 @@ def test_headers_go_through_untouched_and_none_are_made_up(peer: Upstream) -> No
     assert not asked.all("User-Agent") + asked.all("Accept-Encoding") + asked.all("Content-Type")
 
 
-def test_a_post_needs_no_csrf_token_here(peer: Upstream) -> None:
+def test_a_post_needs_no_csrf_token_here(ask: Callable[..., Answer], peer: Upstream) -> None:
     """Whether it needs one, the context decides, which alone knows how the caller signed in."""
     assert ask("POST", body=b"{}", HTTP_COOKIE="sessionid=x").status == 200
 
 
-def test_status_headers_and_body_come_back(peer: Upstream) -> None:
+def test_status_headers_and_body_come_back(ask: Callable[..., Answer], peer: Upstream) -> None:
     peer.answer = (
         b"HTTP/1.1 418 Teapot\r\nContent-Type: a/b\r\nLocation: /elsewhere\r\nX-Latin: \xe9\r\n"
         b"Set-Cookie: a=1; Path=/; Odd\r\nSet-Cookie: b=2\r\nVary: Accept\r\nVary: Cookie\r\n"
@@ -165,7 +189,7 @@ def test_status_headers_and_body_come_back(peer: Upstream) -> None:
 
     assert (answer.status, answer.body) == (418, b"\x1f\x8b\xff")
     assert answer.all("Set-Cookie") == ["a=1; Path=/; Odd", "b=2"]
-    assert answer.all("Vary") == ["Accept, Cookie"]
+    assert answer.all("Vary") == ["Accept", "Cookie"]
     assert answer.all("Location") == ["/elsewhere"]
     assert answer.all("X-Latin") == ["\xe9"]
     assert " ".join(answer.all("X-Folded")[0].split()) == "a b"
@@ -173,14 +197,16 @@ def test_status_headers_and_body_come_back(peer: Upstream) -> None:
     assert answer.all("Content-Length") == ["3"]
 
 
-def test_a_redirect_is_the_clients_to_follow(peer: Upstream) -> None:
+def test_a_redirect_is_the_clients_to_follow(ask: Callable[..., Answer], peer: Upstream) -> None:
     peer.answer = b"HTTP/1.1 307 x\r\nLocation: /api/orders/2\r\nContent-Length: 0\r\n\r\n"
 
     assert (ask().status, len(peer.asked)) == (307, 1)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_the_upstreams_own_problem_is_not_replaced(peer: Upstream, status: int) -> None:
+def test_the_upstreams_own_problem_is_not_replaced(
+    ask: Callable[..., Answer], peer: Upstream, status: int
+) -> None:
     peer.answer = (
         b"HTTP/1.1 %d x\r\nContent-Type: application/problem+json\r\nRetry-After: 9\r\n"
         b'Content-Length: 13\r\n\r\n{"code": "x"}' % status
@@ -203,7 +229,12 @@ def test_the_upstreams_own_problem_is_not_replaced(peer: Upstream, status: int) 
     ],
 )
 def test_an_answer_without_a_body_ends_and_frees_its_connection(
-    peer: Upstream, method: str, told: bytes, status: int, length: list[str]
+    ask: Callable[..., Answer],
+    peer: Upstream,
+    method: str,
+    told: bytes,
+    status: int,
+    length: list[str],
 ) -> None:
     peer.answer = b"HTTP/1.1 " + told
     for _ in range(3):
@@ -213,7 +244,7 @@ def test_an_answer_without_a_body_ends_and_frees_its_connection(
     assert peer.connections == 1
 
 
-def test_a_chunked_answer_is_put_together(peer: Upstream) -> None:
+def test_a_chunked_answer_is_put_together(ask: Callable[..., Answer], peer: Upstream) -> None:
     peer.answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
         b"2;ext=1\r\nab\r\n3\r\ncde\r\n0\r\nX-T: 1\r\n\r\n"
@@ -225,36 +256,45 @@ def test_a_chunked_answer_is_put_together(peer: Upstream) -> None:
     assert peer.connections == 1
 
 
-def test_connections_are_kept_and_shared_by_threads(peer: Upstream) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: ask(), range(40)))
+def test_connections_are_kept_and_bounded(
+    peer: Upstream, forwarding: Callable[..., Forwarding]
+) -> None:
+    gateway = forwarding(peer.address)
 
+    async def several() -> list[Answer]:
+        return await asyncio.gather(*(gateway.being_asked() for _ in range(POLICY.concurrency * 2)))
+
+    answers = [*gateway.runner.run(several()), *gateway.runner.run(several())]
     assert {answer.status for answer in answers} == {200}
-    assert len(peer.asked) == 40
-    assert peer.connections <= 4
+    assert len(peer.asked) == POLICY.concurrency * 4
+    assert peer.connections <= POLICY.concurrency
 
 
 # Bodies
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_chunked_request_arrives_whole(peer: Upstream, method: str) -> None:
-    ask(method, **CHUNKED, **{"wsgi.input": BytesIO(b"abc")})
+def test_a_chunked_request_arrives_whole(
+    ask: Callable[..., Answer], peer: Upstream, method: str
+) -> None:
+    ask(method, body=b"abc", **CHUNKED)
     [asked] = peer.asked
 
     assert (asked.body, asked.all("Content-Length")) == (b"abc", ["3"])
     assert not asked.all("Transfer-Encoding")
 
 
-def test_the_largest_body_arrives(peer: Upstream) -> None:
+def test_the_largest_body_arrives(ask: Callable[..., Answer], peer: Upstream) -> None:
     largest = b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
     assert ask("POST", body=largest).status == 200
     assert peer.asked[0].body == largest
 
 
-@pytest.mark.parametrize("framing", [{}, {"CONTENT_LENGTH": "", **CHUNKED}])
-def test_a_larger_body_is_refused_here(peer: Upstream, framing: dict[str, Any]) -> None:
+@pytest.mark.parametrize("framing", [{}, CHUNKED])
+def test_a_larger_body_is_refused_here(
+    ask: Callable[..., Answer], peer: Upstream, framing: dict[str, Any]
+) -> None:
     larger = b"x" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
 
     assert_problem(ask("POST", body=larger, **framing), 413, "too_large")
@@ -263,32 +303,14 @@ def test_a_larger_body_is_refused_here(peer: Upstream, framing: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     "framing",
-    [
-        CHUNKED | {"CONTENT_LENGTH": "3"},
-        CHUNKED | {"CONTENT_LENGTH": "3", "HTTP_TRANSFER_ENCODING": "identity"},
-        CHUNKED | {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "gzip, chunked"},
-        CHUNKED | {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked, chunked"},
-        CHUNKED | {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "\x0bchunked"},
-        CHUNKED | {"CONTENT_LENGTH": "", "wsgi.input_terminated": False},
-        {"CONTENT_LENGTH": "+3"},
-        {"CONTENT_LENGTH": "-3"},
-        {"CONTENT_LENGTH": "3, 3"},
-        {"CONTENT_LENGTH": "٣"},
-        {"CONTENT_LENGTH": "9" * 5000},
-        {"CONTENT_LENGTH": "4"},  # the client went away
-    ],
+    [CHUNKED | {"CONTENT_LENGTH": "3"}, {"CONTENT_LENGTH": "+3"}, {"CONTENT_LENGTH": "4"}],
 )
-def test_a_body_of_doubtful_length_is_refused(peer: Upstream, framing: dict[str, Any]) -> None:
+def test_a_body_of_doubtful_length_is_refused(
+    ask: Callable[..., Answer], peer: Upstream, framing: dict[str, Any]
+) -> None:
     """Else its rest could be read as a request that nobody has looked at."""
     assert_problem(ask("POST", body=b"abc", **framing), 400, "parse_error")
     assert peer.asked == []
-
-
-def test_a_content_length_with_an_underscore_is_none(peer: Upstream) -> None:
-    ask("POST", body=b"abc", HTTP_CONTENT_LENGTH="1", HTTP_CONTENT_TYPE="x/y", CONTENT_TYPE="a/b")
-    [asked] = peer.asked
-
-    assert (asked.all("Content-Length"), asked.all("Content-Type")) == (["3"], ["a/b"])
 
 
 # What must not pass
@@ -312,7 +334,9 @@ def meta(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
-def test_hop_by_hop_headers_do_not_reach_the_upstream(peer: Upstream, name: str) -> None:
+def test_hop_by_hop_headers_do_not_reach_the_upstream(
+    ask: Callable[..., Answer], peer: Upstream, name: str
+) -> None:
     ask(**meta(HOP_BY_HOP | {"X-Kept": "1"}))
     [asked] = peer.asked
 
@@ -320,7 +344,9 @@ def test_hop_by_hop_headers_do_not_reach_the_upstream(peer: Upstream, name: str)
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
-def test_hop_by_hop_headers_do_not_reach_the_client(peer: Upstream, name: str) -> None:
+def test_hop_by_hop_headers_do_not_reach_the_client(
+    ask: Callable[..., Answer], peer: Upstream, name: str
+) -> None:
     sent = "".join(f"{n}: {value}\r\n" for n, value in HOP_BY_HOP.items())
     peer.answer = f"HTTP/1.1 200 OK\r\n{sent}X-Kept: 1\r\nContent-Length: 0\r\n\r\n".encode()
     answer = ask()
@@ -328,7 +354,9 @@ def test_hop_by_hop_headers_do_not_reach_the_client(peer: Upstream, name: str) -
     assert (answer.all(name), answer.all("X-Kept")) == ([], ["1"])
 
 
-def test_connection_cannot_take_away_what_the_gateway_says(peer: Upstream) -> None:
+def test_connection_cannot_take_away_what_the_gateway_says(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     ask(HTTP_CONNECTION="Host, X-Forwarded-For, X-Request-ID, traceparent, Content-Length")
     [asked] = peer.asked
 
@@ -343,7 +371,9 @@ def test_connection_cannot_take_away_what_the_gateway_says(peer: Upstream) -> No
         *("X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP", "Forwarded", "Expect"),
     ],
 )
-def test_what_no_client_may_say_is_dropped(peer: Upstream, name: str) -> None:
+def test_what_no_client_may_say_is_dropped(
+    ask: Callable[..., Answer], peer: Upstream, name: str
+) -> None:
     ask(**meta({name: "admin"}))
 
     assert "admin" not in str(peer.asked[0].headers)
@@ -357,13 +387,17 @@ def test_what_no_client_may_say_is_dropped(peer: Upstream, name: str) -> None:
         ("X-Forwarded-Proto", "http"),
     ],
 )
-def test_who_asked_is_said_by_the_gateway_alone(peer: Upstream, name: str, value: str) -> None:
+def test_who_asked_is_said_by_the_gateway_alone(
+    ask: Callable[..., Answer], peer: Upstream, name: str, value: str
+) -> None:
     ask(**meta({name: "evil"}))
 
     assert peer.asked[0].all(name) == [value]
 
 
-def test_whom_the_gateway_names_is_believed_and_nobody_else(peer: Upstream) -> None:
+def test_whom_the_gateway_names_is_believed_and_nobody_else(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     """Else a limit per address would count all clients as one, or each as many."""
     ask(REMOTE_ADDR="203.0.113.7", HTTP_X_FORWARDED_FOR="9.9.9.9", HTTP_X_INTERNAL_GATEWAY="forged")
     [asked] = peer.asked
@@ -376,36 +410,28 @@ def test_whom_the_gateway_names_is_believed_and_nobody_else(peer: Upstream) -> N
     assert (seen(proof), seen("forged"), seen("")) == ("203.0.113.7", "127.0.0.1", "127.0.0.1")
 
 
-def test_links_of_the_upstream_lead_to_the_gateway(peer: Upstream) -> None:
+def test_links_of_the_upstream_lead_to_the_gateway(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     ask(HTTP_HOST="shop.example:8443")
 
     assert peer.asked[0].all("Host") == ["shop.example:8443"]
 
 
-def test_via_is_told(peer: Upstream) -> None:
+def test_via_is_told(ask: Callable[..., Answer], peer: Upstream) -> None:
     ask(HTTP_VIA="1.1 cdn")
 
     assert peer.asked[0].all("Via") == ["1.1 cdn, 1.1 gateway"]
 
 
-def test_the_processs_environment_is_no_header(
-    peer: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """granian adds it to every request's."""
-    monkeypatch.setitem(wsgi.INHERITED, "HTTP_USERS", "10.0.0.7:8001")
-    ask(HTTP_USERS="10.0.0.7:8001")
-
-    assert peer.asked[0].all("Users") == []
-
-
 @pytest.mark.parametrize("dots", ["..", ".", "%2e%2e", "%2E./x", "x/../../../internal/users"])
-def test_no_path_leaves_its_route(peer: Upstream, dots: str) -> None:
+def test_no_path_leaves_its_route(ask: Callable[..., Answer], peer: Upstream, dots: str) -> None:
     """Something between here and the upstream may resolve it: to /internal/, for example."""
     assert_problem(ask(target=f"/api/orders/{dots}"), 404, "not_found")
     assert peer.asked == []
 
 
-def test_a_host_that_is_none_is_refused_here(peer: Upstream) -> None:
+def test_a_host_that_is_none_is_refused_here(ask: Callable[..., Answer], peer: Upstream) -> None:
     assert ask(HTTP_HOST="a, b").status == 400
     assert peer.asked == []
 
@@ -413,7 +439,9 @@ def test_a_host_that_is_none_is_refused_here(peer: Upstream) -> None:
 # Ids
 
 
-def test_the_request_id_is_the_gateways_and_comes_back_once(peer: Upstream) -> None:
+def test_the_request_id_is_the_gateways_and_comes_back_once(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     peer.answer = (
         b"HTTP/1.1 200 OK\r\nX-Request-ID: upstream-1\r\nX-Request-ID: upstream-2\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -424,7 +452,7 @@ def test_the_request_id_is_the_gateways_and_comes_back_once(peer: Upstream) -> N
     assert made.all("X-Request-ID") == peer.asked[1].all("X-Request-ID") != ["no good"]
 
 
-def test_the_trace_goes_on_in_the_upstream(peer: Upstream) -> None:
+def test_the_trace_goes_on_in_the_upstream(ask: Callable[..., Answer], peer: Upstream) -> None:
     given = trace.format_trace_id(0xABC), "0000000000000001"
     Context().run(ask, HTTP_TRACEPARENT=f"00-{given[0]}-{given[1]}-01")
     [traceparent] = peer.asked[0].all("traceparent")
@@ -438,8 +466,8 @@ def test_the_trace_goes_on_in_the_upstream(peer: Upstream) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.TOPOLOGY = replace(settings.TOPOLOGY, timeout=0.05)
-    monkeypatch.setattr(proxy, "MORE_SECONDS", 0.0)
-    monkeypatch.setattr(balance, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(asking, "MORE_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "CONNECT_SECONDS", 0.02)
 
 
 def assert_try_again(answer: Answer, status: int, code: str) -> None:
@@ -447,7 +475,7 @@ def assert_try_again(answer: Answer, status: int, code: str) -> None:
     assert answer.all("Retry-After") == ["2"]
 
 
-def test_a_peer_that_is_down_is_a_503(peer: Upstream) -> None:
+def test_a_peer_that_is_down_is_a_503(ask: Callable[..., Answer], peer: Upstream) -> None:
     peer.listener.shutdown(socket.SHUT_RDWR)
     peer.listener.close()
 
@@ -455,29 +483,31 @@ def test_a_peer_that_is_down_is_a_503(peer: Upstream) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_peer_that_takes_no_connection_is_a_503(rf: RequestFactory) -> None:
+def test_a_peer_that_takes_no_connection_is_a_503(forwarding: Callable[..., Forwarding]) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         host, port = full.getsockname()
         waiting = [socket.socket() for _ in range(3)]
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((host, port))
-        answer = proxy.forward(rf.get("/api/orders"), peer=(f"{host}:{port}",))
+        answer = forwarding(f"{host}:{port}").asked()
         for one in waiting:
             one.close()
 
-    assert answer.status_code == 503
+    assert answer.status == 503
 
 
-def test_a_name_that_is_unknown_is_a_503(rf: RequestFactory) -> None:
-    assert proxy.forward(rf.get("/api/orders"), peer=("no.such.invalid:1",)).status_code == 503
+def test_a_name_that_is_unknown_is_a_503(forwarding: Callable[..., Forwarding]) -> None:
+    assert forwarding("no.such.invalid:1").asked().status == 503
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "told", [SILENCE, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"HTTP/1.1 200"]
 )
-def test_a_peer_that_stays_silent_is_a_504(peer: Upstream, told: bytes) -> None:
+def test_a_peer_that_stays_silent_is_a_504(
+    ask: Callable[..., Answer], peer: Upstream, told: bytes
+) -> None:
     peer.answer = told
 
     assert_try_again(ask("POST", body=b"{}"), 504, "timeout")
@@ -485,7 +515,7 @@ def test_a_peer_that_stays_silent_is_a_504(peer: Upstream, told: bytes) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_answer_in_drops_has_to_end_in_time(peer: Upstream) -> None:
+def test_an_answer_in_drops_has_to_end_in_time(ask: Callable[..., Answer], peer: Upstream) -> None:
     drop = b"1\r\nx\r\n"
     peer.answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + drop * 500_000
 
@@ -507,7 +537,9 @@ def test_an_answer_in_drops_has_to_end_in_time(peer: Upstream) -> None:
         b"HTTP/1.1 abc\r\n\r\n",
     ],
 )
-def test_an_answer_that_breaks_off_is_never_passed_on_as_whole(peer: Upstream, told: bytes) -> None:
+def test_an_answer_that_breaks_off_is_never_passed_on_as_whole(
+    ask: Callable[..., Answer], peer: Upstream, told: bytes
+) -> None:
     peer.answer, peer.breaks_off = told, True
 
     assert_try_again(ask(), 503, "unavailable")
@@ -515,19 +547,18 @@ def test_an_answer_that_breaks_off_is_never_passed_on_as_whole(peer: Upstream, t
 
 @pytest.mark.parametrize("told", [b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n", None])
 def test_an_answer_that_cannot_be_passed_on_is_a_502(
-    peer: Upstream, monkeypatch: pytest.MonkeyPatch, told: bytes | None
+    ask: Callable[..., Answer], peer: Upstream, monkeypatch: pytest.MonkeyPatch, told: bytes | None
 ) -> None:
-    monkeypatch.setattr(proxy, "LONGEST_ANSWER", 1)
+    monkeypatch.setattr(asking, "LONGEST_ANSWER", 1)
     peer.answer = told or OK
 
     assert_try_again(ask(), 502, "bad_gateway")
 
 
 def test_failures_leave_no_connection_taken(
-    peer: Upstream, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[..., Answer], peer: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "CONNECTIONS", 1)
-    monkeypatch.setattr(proxy, "POOL_SECONDS", 0)
+    monkeypatch.setattr(asking, "WAIT_SECONDS", 0.5)
     peer.answer, peer.breaks_off = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", True
     assert {ask().status for _ in range(3)} == {503}
     peer.answer, peer.breaks_off = b"HTTP/1.1 999 x\r\nContent-Length: 2\r\n\r\nok", False
@@ -537,7 +568,9 @@ def test_failures_leave_no_connection_taken(
     assert ask().body == b"ok"
 
 
-def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(peer: Upstream) -> None:
+def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(
+    ask: Callable[..., Answer], peer: Upstream
+) -> None:
     peer.answer, peer.breaks_off = OK, True
 
     assert [ask().status for _ in range(5)] == [200] * 5
@@ -548,7 +581,7 @@ def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(peer: Upstream)
     [("GET", {}, 2), ("POST", {"HTTP_IDEMPOTENCY_KEY": "k"}, 2), ("POST", {}, 1), ("PUT", {}, 1)],
 )
 def test_only_what_may_come_twice_is_sent_again(
-    peer: Upstream, method: str, key: dict[str, str], times: int
+    ask: Callable[..., Answer], peer: Upstream, method: str, key: dict[str, str], times: int
 ) -> None:
     peer.answer, peer.breaks_off = b"", True
 
@@ -556,43 +589,95 @@ def test_only_what_may_come_twice_is_sent_again(
     assert len(peer.asked) == times
 
 
-def test_another_address_answers_where_one_is_down(peer: Upstream, rf: RequestFactory) -> None:
+def test_another_address_answers_where_one_is_down(
+    peer: Upstream, forwarding: Callable[..., Forwarding]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
-    for _ in range(10):
-        assert proxy.forward(rf.post("/api/orders"), (nowhere, peer.address)).status_code == 200
+    gateway = forwarding(nowhere, peer.address)
+    assert {gateway.asked("POST").status for _ in range(10)} == {200}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_address_that_is_frozen_is_asked_no_more(
+    peer: Upstream, forwarding: Callable[..., Forwarding]
+) -> None:
+    """One that took connections and answered nothing got its share of all requests."""
+    with upstream(answer=SILENCE) as frozen:
+        gateway = forwarding(frozen.address, peer.address)
+        statuses = [gateway.asked("POST").status for _ in range(20)]
+        assert (statuses.count(200), len(frozen.asked)) in [(19, 1), (20, 0)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_peer_that_is_frozen_is_left_alone_at_once(peer: Upstream, ask: Any) -> None:
+    """Each request to a frozen context waited for it, and held what others needed."""
+    peer.answer = SILENCE
+    for _ in range(POLICY.breaker_failures):
+        assert_try_again(ask(), 504, "timeout")
+
+    assert_try_again(ask(), 503, "unavailable")
+    assert len(peer.asked) == POLICY.breaker_failures
+
+
+def test_a_frozen_peer_takes_a_share_of_the_house_only(
+    monkeypatch: pytest.MonkeyPatch, peer: Upstream, forwarding: Callable[..., Forwarding]
+) -> None:
+    """24 requests to it stopped the gateway: others waited 12 s."""
+    monkeypatch.setattr(asking, "WAIT_SECONDS", 0.1)
+    with upstream(answer=SILENCE) as frozen:
+        gateway, other = forwarding(frozen.address), forwarding(peer.address)
+
+        async def attack() -> tuple[list[Answer], list[Answer]]:
+            many = POLICY.concurrency + asking.WAITING + 20
+            asked = [asyncio.ensure_future(gateway.being_asked()) for _ in range(many)]
+            while sum(one.done() for one in asked) < many - POLICY.concurrency:
+                await asyncio.sleep(0.01)
+            others = [await other.being_asked() for _ in range(20)]
+            live = await gateway.being_asked(target="/health/live")
+            refused = [one.result() for one in asked if one.done()]
+            assert len(frozen.asked) == POLICY.concurrency
+            frozen.stopped.set()
+            await asyncio.gather(*asked)
+            await other.gateway.close()
+            return refused, [*others, live]
+
+        refused, others = gateway.runner.run(attack())
+    assert {(one.status, *one.all("Retry-After")) for one in refused} == {(503, "2")}
+    assert {one.status for one in others} == {200}
 
 
 def test_the_gateway_waits_longer_than_an_order_may_take() -> None:
-    assert settings.TOPOLOGY.timeout + proxy.MORE_SECONDS > WAIT_SECONDS
+    assert settings.TOPOLOGY.timeout + asking.MORE_SECONDS > WAIT_SECONDS
 
 
 # Which paths
 
 
-def routes(placement: str, deployment: str) -> list[Any]:
+def gateway_of(placement: str, deployment: str) -> proxy.Gateway:
     shop = settings.TOPOLOGY
-    return proxy.forwarded(shop, placement, shop.deployment(placement, deployment))
+    upstreams = proxy.upstreams(shop, placement, shop.deployment(placement, deployment))
+    return proxy.Gateway(upstreams, import_module("apps.gateway.urls").urlpatterns)
 
 
-def peer_of(urls: list[Any], asked: str) -> str:
-    [address] = URLResolver(RegexPattern(r"^/"), urls).resolve(asked).kwargs["peer"]
-    return str(address)
+def peer_of(gateway: proxy.Gateway, asked: str) -> str | None:
+    found = gateway.upstream(asked)
+    return found.addresses.all[0].where if found else None
 
 
-def test_where_all_is_in_one_process_nothing_is_forwarded() -> None:
-    assert routes("one", "shop") == []
-    found = {view for _, view in patterns(import_module("apps.gateway.urls").urlpatterns)}
-    assert proxy.forward not in found
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_where_all_is_in_one_process_nothing_is_forwarded(context: str) -> None:
+    for route in settings.TOPOLOGY.contexts[context].routes:
+        assert peer_of(gateway_of("one", "shop"), route) is None
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_path_of_a_context_has_a_route_in_the_topology(context: str) -> None:
     """A new path without one would be 404 as soon as its context runs elsewhere."""
-    urls = routes("split", "gateway")
+    gateway = gateway_of("split", "gateway")
     [where] = settings.TOPOLOGY.where("split", context).http
     for found, _ in patterns(import_module(f"apps.{context}.urls").urlpatterns):
-        assert peer_of(urls, f"/{found}") == where, found
+        assert peer_of(gateway, f"/{found}") == where, found
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -605,29 +690,21 @@ def test_every_route_leads_to_a_path(context: str) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        *(
-            "/internal/users",
-            "/api/ordersX",
-            "/api/orders-x",
-            "/api/orders\n",
-            "/api",
-            "/api/admin",
-        ),
-        *("/admin/", "/health/live", "/metrics", "/api/schema", "//api/orders", "/x/api/orders"),
+        *("/internal/users", "/api/ordersX", "/api/orders-x", "/api/orders\n", "/api"),
+        *("/api/admin", "/admin/", "/health/live", "/metrics", "/api/schema"),
+        *("//api/orders", "/x/api/orders"),
     ],
 )
 def test_nothing_else_is_forwarded(asked: str) -> None:
-    with pytest.raises(Exception, match="'tried'"):
-        peer_of(routes("split", "gateway"), asked)
+    assert peer_of(gateway_of("split", "gateway"), asked) is None
 
 
 def test_what_the_gateway_composes_is_not_forwarded() -> None:
-    composed = import_module("apps.gateway.urls").urlpatterns
-    urls = [*composed, *routes("split", "gateway")]
+    gateway = gateway_of("split", "gateway")
     summary = f"/api/orders/{'0' * 8}-0000-0000-0000-{'0' * 12}/summary"
 
-    assert URLResolver(RegexPattern(r"^/"), urls).resolve(summary).func is composed[0].callback
-    assert peer_of(urls, summary.removesuffix("/summary"))
+    assert peer_of(gateway, summary) is None
+    assert peer_of(gateway, summary.removesuffix("/summary"))
 
 
 TOPOLOGY = """
@@ -662,13 +739,12 @@ def loaded(folder: Path, routes: list[str]) -> topology.Topology:
 
 def test_only_what_runs_elsewhere_is_forwarded(tmp_path: Path) -> None:
     mixed = loaded(tmp_path, ["/api/b", "/api/a/of-b"])
-    urls = proxy.forwarded(mixed, "mixed", mixed.deployment("mixed", "front"))
+    found = proxy.upstreams(mixed, "mixed", mixed.deployment("mixed", "front"))
+    gateway = proxy.Gateway(found, [])
 
-    assert [str(url.pattern) for url in urls] == [
-        r"^api/a/of\-b(?:/|\Z)",
-        r"^api/b(?:/|\Z)",
-    ]
-    assert peer_of([*urls, path("api/a", proxy.forward)], "/api/b/1") == "back:1"
+    assert sorted(found) == ["/api/a/of-b", "/api/b"]
+    assert peer_of(gateway, "/api/b/1") == peer_of(gateway, "/api/a/of-b/1") == "back:1"
+    assert peer_of(gateway, "/api/a/1") is None
 
 
 @pytest.mark.parametrize(
@@ -679,8 +755,20 @@ def test_a_route_that_is_not_public_is_refused(tmp_path: Path, route: str) -> No
         loaded(tmp_path, [route])
 
 
-def test_every_status_of_http_passes(peer: Upstream) -> None:
+def test_every_status_of_http_passes(ask: Callable[..., Answer], peer: Upstream) -> None:
     for status in HTTPStatus:
         if status >= 200:
             peer.answer = b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status
             assert ask().status == status
+
+
+def test_the_gateways_own_cookies_are_its_own(peer: Upstream, ask: Callable[..., Answer]) -> None:
+    """Staff were signed out by GET /api/users/me: the upstream deleted the gateway's session."""
+    peer.answer = (
+        b'HTTP/1.1 200 OK\r\nSet-Cookie: sessionid=""; Max-Age=0\r\nSet-Cookie: csrftoken=x\r\n'
+        b"Set-Cookie: theme=dark\r\nContent-Length: 0\r\n\r\n"
+    )
+    answer = ask(HTTP_COOKIE="sessionid=1; theme=light; csrftoken=2")
+
+    assert peer.asked[0].all("Cookie") == ["theme=light"]
+    assert answer.all("Set-Cookie") == ["theme=dark"]

@@ -1,0 +1,10 @@
+"""What this deployment answers by asking others; `shop.serving` finds it here."""
+
+from django.conf import settings
+
+from apps.gateway.proxy import Gateway, upstreams
+from apps.gateway.urls import urlpatterns
+
+forward = Gateway(
+    upstreams(settings.TOPOLOGY, settings.PLACEMENT, settings.DEPLOYMENT), urlpatterns
+)
