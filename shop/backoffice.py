@@ -29,7 +29,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
 from shop.jobs.models import Job
-from shop.refusal import Refusal
+from shop.refusal import OutcomeUnknown, Refusal
 from shop.telemetry.correlation import acting
 
 Colours = Mapping[Any, str]
@@ -82,8 +82,8 @@ class BackOffice(ModelAdmin):
             try:
                 do(row)
                 succeeded += 1
-            except Refusal as refusal:
-                self.message_user(request, f"{row}: {refusal.detail}", messages.ERROR)
+            except (Refusal, OutcomeUnknown) as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
         if succeeded:
             what = model_ngettext(self.opts, succeeded)
             self.message_user(request, f"{succeeded} {what} {done}.", messages.SUCCESS)
