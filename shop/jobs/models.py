@@ -7,12 +7,19 @@ All times are compared by the database's clock, so that no process's clock matte
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any, ClassVar, Self
 
-from django.db import IntegrityError, models, transaction
+from django.db import DatabaseError, IntegrityError, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+
+log = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):
@@ -79,6 +86,7 @@ class Job(models.Model):
     error = models.TextField(blank=True)
 
     lease: ClassVar[timedelta] = timedelta(seconds=15)
+    max_duration: ClassVar[timedelta] = timedelta(minutes=10)  # of a renewed attempt
     max_attempts: ClassVar[int | None] = 8
 
     class Meta:
@@ -150,6 +158,33 @@ class Job(models.Model):
         """This row, where this attempt still holds it."""
         objects: models.Manager[Self] = type(self)._default_manager
         return objects.filter(pk=self.pk, state=self.State.WAITING, attempts=self.attempts)
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the lease of a claimed row for as long as the block runs, up to `max_duration`.
+
+        For work of unknown length, such as a conversation with a slow server: a second worker
+        would start it again. The lease of a process that has died still ends soon.
+        """
+        done = threading.Event()
+        keeper = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+
+    def _renew_until(self, done: threading.Event) -> None:
+        ends = monotonic() + self.max_duration.total_seconds()
+        try:
+            while not done.wait(self.lease.total_seconds() / 3) and monotonic() < ends:
+                try:
+                    self.held().update(due_at=Now() + self.lease)
+                except DatabaseError as error:
+                    log.warning("%s %s: not renewed: %s", self._meta.label, self.pk, error)
+        finally:
+            connection.close()
 
     def advance(self, **changes: Any) -> None:
         """Change a held row. Raises LeaseLost, for the transaction around to roll back."""
