@@ -76,6 +76,17 @@ def nudge_due_jobs() -> None:
             again_at, pause = _nudged.get(key, (0.0, FIRST_PAUSE))
             if now >= again_at:
                 _nudged[key] = now + pause, min(2 * pause, LONGEST_PAUSE)
-                nudge(job)
+                if _can_run(job):
+                    nudge(job)
     for key in _nudged.keys() - due:
         del _nudged[key]
+
+
+def _can_run(job: Job) -> bool:
+    """Whether a worker of this deployment can execute a row. If not, it is parked in the end."""
+    try:
+        return bool(job.queue)
+    except LookupError as error:
+        if job.park_overdue(error):
+            log.warning("%s %s is parked: %s", job._meta.label, job.pk, error)
+        return False

@@ -88,6 +88,7 @@ class Job(models.Model):
     lease: ClassVar[timedelta] = timedelta(seconds=15)
     max_duration: ClassVar[timedelta] = timedelta(minutes=10)  # of a renewed attempt
     max_attempts: ClassVar[int | None] = 8
+    unknown_for: ClassVar[timedelta] = timedelta(minutes=10)  # longer than a rolling update
 
     class Meta:
         abstract = True
@@ -106,7 +107,8 @@ class Job(models.Model):
 
     @property
     def queue(self) -> str:
-        """The context whose worker does this."""
+        """The context whose worker does this. Raises LookupError if none of this deployment does,
+        since the code for it is gone or has moved away."""
         raise TypeError(f"{type(self).__name__} does not say whose worker does it")
 
     def work(self) -> None:
@@ -137,6 +139,15 @@ class Job(models.Model):
             exhausted.order_by().update(
                 state=cls.State.PARKED, due_at=None, error="every attempt ended without a word"
             )
+
+    def park_overdue(self, error: LookupError) -> bool:
+        """Park a row that this deployment cannot execute, unless it became due only lately: in a
+        rolling update, newer processes may know what to do with it."""
+        objects: models.Manager[Self] = type(self)._default_manager
+        overdue = objects.filter(
+            pk=self.pk, state=self.State.WAITING, due_at__lte=Now() - self.unknown_for
+        )
+        return bool(overdue.update(state=self.State.PARKED, due_at=None, error=str(error)))
 
     def hold(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""
