@@ -143,8 +143,7 @@ class Job(models.Model):
     def park_overdue(self, error: LookupError) -> bool:
         """Park a row that this deployment cannot execute, unless it became due only lately: in a
         rolling update, newer processes may know what to do with it."""
-        objects: models.Manager[Self] = type(self)._default_manager
-        overdue = objects.filter(
+        overdue = type(self)._default_manager.filter(
             pk=self.pk, state=self.State.WAITING, due_at__lte=Now() - self.unknown_for
         )
         return bool(overdue.update(state=self.State.PARKED, due_at=None, error=str(error)))
