@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/payment.proto\x12\x07payment\x1a\x1cgoogle/api/annotations.proto\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"r\n\nPayRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x1f\n\x06method\x18\x05 \x01(\x0b\x32\x0f.payment.Method\"\'\n\x06Method\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"!\n\rRefundRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"z\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x0e\n\x06status\x18\x07 \x01(\t\"z\n\x0fPaymentReceived\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\"z\n\x0fPaymentDeclined\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"j\n\x0fPaymentRefunded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t2\xa9\x02\n\x0ePaymentService\x12\x66\n\nGetPayment\x12\x1a.payment.GetPaymentRequest\x1a\x10.payment.Payment\"*\x90\x02\x01\x82\xd3\xe4\x93\x02!\x12\x1f/internal/payments/{payment_id}\x12R\n\x03Pay\x12\x13.payment.PayRequest\x1a\x10.payment.Payment\"$\x90\x02\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/internal/payments:pay:\x01*\x12[\n\x06Refund\x12\x16.payment.RefundRequest\x1a\x10.payment.Payment\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/internal/payments:refund:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/payment.proto\x12\x07payment\x1a\x1cgoogle/api/annotations.proto\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"r\n\nPayRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x1f\n\x06method\x18\x05 \x01(\x0b\x32\x0f.payment.Method\"\'\n\x06Method\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"!\n\rRefundRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\" \n\x0c\x43loseRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"z\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x0e\n\x06status\x18\x07 \x01(\t\"z\n\x0fPaymentReceived\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\"z\n\x0fPaymentDeclined\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"j\n\x0fPaymentRefunded\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t2\x83\x03\n\x0ePaymentService\x12\x66\n\nGetPayment\x12\x1a.payment.GetPaymentRequest\x1a\x10.payment.Payment\"*\x90\x02\x01\x82\xd3\xe4\x93\x02!\x12\x1f/internal/payments/{payment_id}\x12R\n\x03Pay\x12\x13.payment.PayRequest\x1a\x10.payment.Payment\"$\x90\x02\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/internal/payments:pay:\x01*\x12[\n\x06Refund\x12\x16.payment.RefundRequest\x1a\x10.payment.Payment\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/internal/payments:refund:\x01*\x12X\n\x05\x43lose\x12\x15.payment.CloseRequest\x1a\x10.payment.Payment\"&\x90\x02\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/internal/payments:close:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['Pay']._serialized_options = b'\220\002\002\202\323\344\223\002\033\"\026/internal/payments:pay:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['Refund']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['Refund']._serialized_options = b'\220\002\002\202\323\344\223\002\036\"\031/internal/payments:refund:\001*'
+  _globals['_PAYMENTSERVICE'].methods_by_name['Close']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['Close']._serialized_options = b'\220\002\002\202\323\344\223\002\035\"\030/internal/payments:close:\001*'
   _globals['_GETPAYMENTREQUEST']._serialized_start=63
   _globals['_GETPAYMENTREQUEST']._serialized_end=102
   _globals['_PAYREQUEST']._serialized_start=104
@@ -46,14 +48,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METHOD']._serialized_end=259
   _globals['_REFUNDREQUEST']._serialized_start=261
   _globals['_REFUNDREQUEST']._serialized_end=294
-  _globals['_PAYMENT']._serialized_start=296
-  _globals['_PAYMENT']._serialized_end=418
-  _globals['_PAYMENTRECEIVED']._serialized_start=420
-  _globals['_PAYMENTRECEIVED']._serialized_end=542
-  _globals['_PAYMENTDECLINED']._serialized_start=544
-  _globals['_PAYMENTDECLINED']._serialized_end=666
-  _globals['_PAYMENTREFUNDED']._serialized_start=668
-  _globals['_PAYMENTREFUNDED']._serialized_end=774
-  _globals['_PAYMENTSERVICE']._serialized_start=777
-  _globals['_PAYMENTSERVICE']._serialized_end=1074
+  _globals['_CLOSEREQUEST']._serialized_start=296
+  _globals['_CLOSEREQUEST']._serialized_end=328
+  _globals['_PAYMENT']._serialized_start=330
+  _globals['_PAYMENT']._serialized_end=452
+  _globals['_PAYMENTRECEIVED']._serialized_start=454
+  _globals['_PAYMENTRECEIVED']._serialized_end=576
+  _globals['_PAYMENTDECLINED']._serialized_start=578
+  _globals['_PAYMENTDECLINED']._serialized_end=700
+  _globals['_PAYMENTREFUNDED']._serialized_start=702
+  _globals['_PAYMENTREFUNDED']._serialized_end=808
+  _globals['_PAYMENTSERVICE']._serialized_start=811
+  _globals['_PAYMENTSERVICE']._serialized_end=1198
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,11 @@ class PaymentServiceStub:
                 request_serializer=protos_dot_payment__pb2.RefundRequest.SerializeToString,
                 response_deserializer=protos_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
+        self.Close = channel.unary_unary(
+                '/payment.PaymentService/Close',
+                request_serializer=protos_dot_payment__pb2.CloseRequest.SerializeToString,
+                response_deserializer=protos_dot_payment__pb2.Payment.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -75,6 +80,14 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Close(self, request, context):
+        """Keeps staff from giving back what an order has paid, since the order is about
+        to be shipped. Refused where it is being given back already. Refund still does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +104,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
             'Refund': grpc.unary_unary_rpc_method_handler(
                     servicer.Refund,
                     request_deserializer=protos_dot_payment__pb2.RefundRequest.FromString,
+                    response_serializer=protos_dot_payment__pb2.Payment.SerializeToString,
+            ),
+            'Close': grpc.unary_unary_rpc_method_handler(
+                    servicer.Close,
+                    request_deserializer=protos_dot_payment__pb2.CloseRequest.FromString,
                     response_serializer=protos_dot_payment__pb2.Payment.SerializeToString,
             ),
     }
@@ -174,6 +192,33 @@ class PaymentService:
             target,
             '/payment.PaymentService/Refund',
             protos_dot_payment__pb2.RefundRequest.SerializeToString,
+            protos_dot_payment__pb2.Payment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Close(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payment.PaymentService/Close',
+            protos_dot_payment__pb2.CloseRequest.SerializeToString,
             protos_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,

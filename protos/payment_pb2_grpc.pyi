@@ -38,6 +38,10 @@ class PaymentServiceStub:
     """
     Refund: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundRequest, _payment_pb2.Payment]
     """Gives the money back. Wins over a Pay that arrives later."""
+    Close: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CloseRequest, _payment_pb2.Payment]
+    """Keeps staff from giving back what an order has paid, since the order is about
+    to be shipped. Refused where it is being given back already. Refund still does.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -49,6 +53,10 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     Refund: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """Gives the money back. Wins over a Pay that arrives later."""
+    Close: _aio.UnaryUnaryMultiCallable[_payment_pb2.CloseRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    """Keeps staff from giving back what an order has paid, since the order is about
+    to be shipped. Refused where it is being given back already. Refund still does.
+    """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -75,5 +83,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
         """Gives the money back. Wins over a Pay that arrives later."""
+
+    @_abc_1.abstractmethod
+    def Close(
+        self,
+        request: _payment_pb2.CloseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        """Keeps staff from giving back what an order has paid, since the order is about
+        to be shipped. Refused where it is being given back already. Refund still does.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

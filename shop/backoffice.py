@@ -29,7 +29,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
 from shop.jobs.models import Job
-from shop.refusal import Refusal
+from shop.refusal import OutcomeUnknown, Refusal
 from shop.telemetry.correlation import acting
 
 # What the built-in filters of a field add to its name in a list's address.
@@ -100,8 +100,8 @@ class BackOffice(ModelAdmin):
             try:
                 do(row)
                 succeeded += 1
-            except Refusal as refusal:
-                self.message_user(request, f"{row}: {refusal.detail}", messages.ERROR)
+            except (Refusal, OutcomeUnknown) as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
         if succeeded:
             what = model_ngettext(self.opts, succeeded)
             self.message_user(request, f"{succeeded} {what} {done}.", messages.SUCCESS)

@@ -268,8 +268,9 @@ if required("EMAIL_URL", "files") == "files":
     EMAIL_BACKEND = "shop.mail.FileBackend"
 else:
     vars().update(env.email_url("EMAIL_URL"))
-# Below the lease of a mail: while one worker waits for the mail server, no other sends it too.
-EMAIL_TIMEOUT = 10
+# Of each read of the SMTP conversation, of which there are six or seven. A mail that is given up
+# may have been sent, and is sent again; so this is long, and the mail's lease is renewed meanwhile.
+EMAIL_TIMEOUT = 60
 
 # The public API
 

@@ -102,12 +102,10 @@ def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
     # What is held stays held, although its products may have changed since.
     known = Reservation.objects.filter(order_id=order_id).exists()
     products = {} if known else _products(wanted)
+    currency = next((product.currency for product in products.values()), "")
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id,
-        defaults={
-            "currency": lambda: next(iter(products.values())).currency,
-            "expires_at": timezone.now() + HOLD,
-        },
+        defaults={"currency": currency, "expires_at": timezone.now() + HOLD},
     )
     if not created:
         if reservation.state in (State.RELEASED, State.EXPIRED):

@@ -2,7 +2,8 @@
 
 What is guaranteed of mails: each event has its mail written once, with the delivery of the event,
 or not at all where the customer wants none. A written mail is sent until the mail server takes it,
-and parked after eight attempts, for staff to see.
+and parked after eight attempts, for staff to see. A slow mail server is waited for: the lease of a
+mail is renewed while it is being sent, and a worker sends two at a time.
 
 What cannot be: that it is sent once. Where a process dies between the mail server's yes and our
 commit, nobody knows of that yes, and the mail is sent again. It is then the same to the byte, with

@@ -3,13 +3,18 @@
 from typing import Any
 from uuid import UUID
 
+import grpc
 from django.db import transaction
 from django.utils import timezone
 
 from apps.orders import queries, saga
 from apps.orders.models import Order, OrderLine, Parcel
 from protos import order_pb2 as pb
+from protos.payment_pb2 import CloseRequest
+from protos.payment_pb2_grpc import PaymentServiceStub
 from shop.events.store import record
+from shop.refusal import OutcomeUnknown, from_error
+from shop.rpc.stubs import stub
 from shop.saga import driver
 from shop.saga.models import Saga
 
@@ -51,9 +56,26 @@ def cancel(*, order_id: UUID) -> Order:
     return order
 
 
-@transaction.atomic
 def ship(*, order_id: UUID) -> Order:
-    """Send a paid order off."""
+    """Send a paid order off. Its payment is closed first, so that staff cannot refund what has
+    left. Raises OutcomeUnknown if payments did not answer: then ask again."""
+    order = queries.order(order_id)
+    if order.status == Status.SHIPPED:
+        return order
+    order.become(Status.SHIPPED)
+    _close_payment(order_id)
+    return _mark_shipped(order_id)
+
+
+def _close_payment(order_id: UUID) -> None:
+    try:
+        stub(PaymentServiceStub).Close(CloseRequest(order_id=str(order_id)))
+    except grpc.RpcError as error:
+        raise from_error(error) or OutcomeUnknown("payments did not answer") from error
+
+
+@transaction.atomic
+def _mark_shipped(order_id: UUID) -> Order:
     order = queries.locked(order_id)
     if order.status == Status.SHIPPED:
         return order

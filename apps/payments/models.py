@@ -32,6 +32,9 @@ class Payment(models.Model):
     method = models.CharField(max_length=10, choices=Method.choices, blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=200, blank=True)
+    closed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when staff cannot refund it: the order is shipped"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
 

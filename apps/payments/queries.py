@@ -13,6 +13,21 @@ class PaymentNotFound(NotFound):
         super().__init__(f"There is no payment {payment_id}.")
 
 
+class OrderNotPaid(NotFound):
+    code = "payment_not_found"
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"There is no payment of order {order_id}.")
+
+
+def locked(order_id: UUID) -> Payment:
+    """The payment of an order, locked until the transaction ends."""
+    found = Payment.objects.select_for_update().filter(order_id=order_id).first()
+    if found is None:
+        raise OrderNotPaid(order_id)
+    return found
+
+
 def payment(payment_id: UUID) -> Payment:
     found = Payment.objects.filter(id=payment_id).first()
     if found is None:

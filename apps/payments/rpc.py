@@ -36,6 +36,9 @@ class PaymentServicer(PaymentServiceServicer):
             raise OutcomeUnknown("the refund is under way")
         return _message(payment)
 
+    def Close(self, request: pb.CloseRequest, context: Any) -> pb.Payment:
+        return _message(services.close(order_id=uuid_of(request.order_id, "order_id")))
+
 
 def _message(payment: Payment) -> pb.Payment:
     return pb.Payment(

@@ -11,6 +11,7 @@ from uuid import UUID
 import grpc
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from apps.payments import queries
 from apps.payments.models import LedgerEntry, Payment, Refund
@@ -19,7 +20,7 @@ from protos.payment_pb2 import PaymentDeclined, PaymentReceived, PaymentRefunded
 from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
 from shop.events.store import record
-from shop.refusal import Conflict, Declined, from_error
+from shop.refusal import Conflict, Declined, OutcomeUnknown, from_error
 from shop.rpc.deadline import remaining
 from shop.rpc.stubs import stub
 
@@ -38,6 +39,13 @@ class NothingToRefund(Conflict):
 
     def __init__(self) -> None:
         super().__init__("This payment was declined: there is nothing to give back.")
+
+
+class OrderShipped(Conflict):
+    code = "order_shipped"
+
+    def __init__(self) -> None:
+        super().__init__("The order is shipped, or about to be: its payment is not refunded.")
 
 
 def pay(
@@ -71,19 +79,30 @@ def pay(
 def refund(*, order_id: UUID) -> Payment:
     """Give back what an order has paid, be it nothing: it pays nothing any more. The answer may
     still be "refunding"; the rest then goes on by itself."""
-    payment, refund = _begin_refund(order_id)
-    if refund:
-        refund.attempt()
-        payment.refresh_from_db()
-    return payment
+    return _refund(order_id, even_closed=True)
 
 
 def refund_payment(*, payment_id: UUID) -> Payment:
-    """The same, for staff: refused where nothing was taken."""
+    """Give back a payment for staff. Raises NothingToRefund if it was declined, OrderShipped if
+    it is closed."""
     payment = queries.payment(payment_id)
     if payment.status == Status.DECLINED:
         raise NothingToRefund
-    return refund(order_id=payment.order_id)
+    return _refund(payment.order_id, even_closed=False)
+
+
+@transaction.atomic
+def close(*, order_id: UUID) -> Payment:
+    """Close the payment of an order that is about to be shipped: of this and a refund by staff
+    one wins. Raises PaymentTakenBack if the refund did."""
+    payment = queries.locked(order_id)
+    _refuse_ended(payment)
+    if payment.status == Status.PENDING:
+        raise OutcomeUnknown("the payment is not decided yet")
+    if payment.closed_at is None:
+        payment.closed_at = timezone.now()
+        payment.save(update_fields=["closed_at", "updated_at"])
+    return payment
 
 
 def give_back(refund: Refund) -> None:
@@ -99,13 +118,23 @@ def give_back(refund: Refund) -> None:
         record(PaymentRefunded(**_facts(payment) | {"amount": taken}), stream=payment.stream)
 
 
+def _refund(order_id: UUID, *, even_closed: bool) -> Payment:
+    payment, refund = _begin_refund(order_id, even_closed)
+    if refund:
+        refund.attempt()
+        payment.refresh_from_db()
+    return payment
+
+
 @transaction.atomic
-def _begin_refund(order_id: UUID) -> tuple[Payment, Refund | None]:
+def _begin_refund(order_id: UUID, even_closed: bool) -> tuple[Payment, Refund | None]:
     nothing = {"user_id": 0, "amount": 0, "status": Status.REFUNDED}
     payment, _ = Payment.objects.select_for_update().get_or_create(
         order_id=order_id, defaults=nothing
     )
     if payment.status in (Status.PENDING, Status.PAID):
+        if payment.closed_at and not even_closed:
+            raise OrderShipped
         payment.status = Status.REFUNDING
         payment.save(update_fields=["status", "updated_at"])
         refund = Refund(payment=payment)

@@ -109,5 +109,16 @@ def _nudge_due(model: type[Job], ends: float) -> bool:
         if monotonic() >= ends:
             return False
         _nudged[label][row.pk] = now + pause, min(2 * pause, LONGEST_PAUSE)
-        nudge(row)
+        if _can_run(row):
+            nudge(row)
     return True
+
+
+def _can_run(job: Job) -> bool:
+    """Whether a worker of this deployment can execute a row. If not, it is parked in the end."""
+    try:
+        return bool(job.queue)
+    except LookupError as error:
+        if job.park_overdue(error):
+            log.warning("%s %s is parked: %s", job._meta.label, job.pk, error)
+        return False

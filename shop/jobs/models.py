@@ -8,11 +8,14 @@ All times are compared by the database's clock, so that no process's clock matte
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any, ClassVar, Self
 
-from django.db import IntegrityError, models, transaction
+from django.db import DatabaseError, IntegrityError, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -90,7 +93,9 @@ class Job(models.Model):
     error = models.TextField(blank=True)
 
     lease: ClassVar[timedelta] = timedelta(seconds=15)
+    max_duration: ClassVar[timedelta] = timedelta(minutes=10)  # of a renewed attempt
     max_attempts: ClassVar[int | None] = 8
+    unknown_for: ClassVar[timedelta] = timedelta(minutes=10)  # longer than a rolling update
 
     class Meta:
         abstract = True
@@ -109,7 +114,8 @@ class Job(models.Model):
 
     @property
     def queue(self) -> str:
-        """The context whose worker does this."""
+        """The context whose worker does this. Raises LookupError if none of this deployment does,
+        since the code for it is gone or has moved away."""
         raise TypeError(f"{type(self).__name__} does not say whose worker does it")
 
     def work(self) -> None:
@@ -149,6 +155,14 @@ class Job(models.Model):
                 log.error("%s %s parked: %s", cls._meta.label, pk, error)
         return spent
 
+    def park_overdue(self, error: LookupError) -> bool:
+        """Park a row that this deployment cannot execute, unless it became due only lately: in a
+        rolling update, newer processes may know what to do with it."""
+        overdue = type(self)._default_manager.filter(
+            pk=self.pk, state=self.State.WAITING, due_at__lte=Now() - self.unknown_for
+        )
+        return bool(overdue.update(state=self.State.PARKED, due_at=None, error=str(error)))
+
     def hold(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""
         self.attempts = 1
@@ -169,6 +183,33 @@ class Job(models.Model):
         """This row, where this attempt still holds it."""
         objects: models.Manager[Self] = type(self)._default_manager
         return objects.filter(pk=self.pk, state=self.State.WAITING, attempts=self.attempts)
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the lease of a claimed row for as long as the block runs, up to `max_duration`.
+
+        For work of unknown length, such as a conversation with a slow server: a second worker
+        would start it again. The lease of a process that has died still ends soon.
+        """
+        done = threading.Event()
+        keeper = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+
+    def _renew_until(self, done: threading.Event) -> None:
+        ends = monotonic() + self.max_duration.total_seconds()
+        try:
+            while not done.wait(self.lease.total_seconds() / 3) and monotonic() < ends:
+                try:
+                    self.held().update(due_at=Now() + self.lease)
+                except DatabaseError as error:
+                    log.warning("%s %s: not renewed: %s", self._meta.label, self.pk, error)
+        finally:
+            connection.close()
 
     def advance(self, **changes: Any) -> None:
         """Change a held row. Raises LeaseLost, for the transaction around to roll back."""

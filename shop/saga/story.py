@@ -47,7 +47,10 @@ def _past(saga: Saga) -> Iterator[Told]:
 def _future(saga: Saga) -> Iterator[Told]:
     if saga.ended:
         return  # and its definition may be gone by now
-    steps = saga.definition.steps
+    try:
+        steps = saga.definition.steps
+    except LookupError:
+        return  # of another release, or of a context that has moved away
     if saga.status == Saga.Status.RUNNING:
         for step in steps[saga.position :]:
             yield Told(saga.name, step.name, "to do")

@@ -83,7 +83,9 @@ def recorded(shop: Shop) -> dict[str, Any]:
     shop.eventually(lambda: len(shop.mails("order.OrderCancelled")) == 1, within=30)
     ask("summary", "GET", f"/api/orders/{placed['id']}/summary", **alice)
     ask("orders", "GET", "/api/orders?status=paid&page_size=2", **alice)
-    ask("refund", "POST", f"/api/payments/{placed['payment_id']}/refund", **admin)
+    ask("refund of shipped", "POST", f"/api/payments/{placed['payment_id']}/refund", **admin)
+    paid = shop.request("GET", f"/api/orders/{later['id']}", **alice)[1]
+    ask("refund", "POST", f"/api/payments/{paid['payment_id']}/refund", **admin)
     ask("notifications", "GET", "/api/notifications?kind=order.OrderShipped", **alice)
     ask("no such page", "GET", "/api/nowhere")
     return answers

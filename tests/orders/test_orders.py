@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
 from apps.orders.models import IllegalTransition, Order, Parcel
-from apps.payments.models import TestCharge
+from apps.payments.models import Payment, TestCharge
 from apps.users.models import User
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceStub
@@ -49,7 +49,11 @@ def client(alice: User, mug: Product, client_for: ClientFor) -> Iterator[APIClie
 
 
 def in_state(status: str, user: User) -> Order:
-    return Order.objects.create(user_id=user.id, status=status, total=1, payment_id=uuid4())
+    order = Order.objects.create(user_id=user.id, status=status, total=1, payment_id=uuid4())
+    if status == "paid":
+        paid = {"amount": 1, "method": "card", "status": "paid"}
+        Payment.objects.create(id=order.payment_id, order_id=order.id, user_id=user.id, **paid)
+    return order
 
 
 def test_a_placed_order_has_the_shape_that_clients_rely_on(alice: User, client: APIClient) -> None:

@@ -76,6 +76,7 @@ def calls(user: User, mug: Product, order_id: str, payment_id: str) -> Iterator[
     yield InventoryServiceStub, "Release", inventory_pb2.ReleaseRequest(order_id=new)
     yield InventoryServiceStub, "Release", inventory_pb2.ReleaseRequest(order_id=other)
     yield PaymentServiceStub, "Pay", pay
+    yield PaymentServiceStub, "Close", payment_pb2.CloseRequest(order_id=new)
     yield PaymentServiceStub, "Refund", payment_pb2.RefundRequest(order_id=new)
     yield PaymentServiceStub, "GetPayment", payment_pb2.GetPaymentRequest(payment_id=payment_id)
     yield OrderServiceStub, "GetOrder", order_pb2.GetOrderRequest(order_id=order_id)
