@@ -51,6 +51,12 @@ def count_try(request: HttpRequest) -> None:
     _take(key, settings.SIGN_IN_TRIES, ADDRESS_WINDOW)
 
 
+def count(key: str, limit: int, window: timedelta) -> None:
+    """Count one more of what a key names, within the caller's transaction if there is one. Raises
+    TooManyAttempts."""
+    _take(key, limit, window)
+
+
 @every(seconds=60)
 def purge_old_attempts() -> None:
     """Forget what is past."""
