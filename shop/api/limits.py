@@ -32,6 +32,7 @@ class TooManyAttempts(exceptions.Throttled):
 
     default_code = "too_many_attempts"
     default_detail = "There were too many attempts."
+    wait: int
 
 
 @contextmanager
