@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11protos/user.proto\x12\x04user\x1a\x1cgoogle/api/annotations.proto\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"A\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\x80\x01\n\x11UpdateUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_nameB\x08\n\x06_emailB\n\n\x08_address\"X\n\x0cUserResponse\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\"(\n\x15GetPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"J\n\x0bPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x13\n\x0border_mails\x18\x02 \x01(\x08\x12\x15\n\raccount_mails\x18\x03 \x01(\x08\"I\n\x12\x44\x65\x62itCreditRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\":\n\x13ReturnCreditRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\"2\n\x0e\x43reditResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x03\">\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"L\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"c\n\rAccessChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\r\n\x05staff\x18\x03 \x01(\x08\x12\x11\n\tsuperuser\x18\x04 \x01(\x08\x12\x0f\n\x07granted\x18\x05 \x03(\t\"Q\n\x12PreferencesChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x13\n\x0border_mails\x18\x02 \x01(\x08\x12\x15\n\raccount_mails\x18\x03 \x01(\x08\"Q\n\rCreditChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t2\x87\x05\n\x0bUserService\x12Y\n\x07GetUser\x12\x14.user.GetUserRequest\x1a\x12.user.UserResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/internal/users/{user_id}\x12X\n\nCreateUser\x12\x17.user.CreateUserRequest\x1a\x12.user.UserResponse\"\x1d\x90\x02\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/users:\x01*\x12\x62\n\nUpdateUser\x12\x17.user.UpdateUserRequest\x1a\x12.user.UserResponse\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\x32\x19/internal/users/{user_id}:\x01*\x12r\n\x0eGetPreferences\x12\x1b.user.GetPreferencesRequest\x1a\x11.user.Preferences\"0\x90\x02\x01\x82\xd3\xe4\x93\x02\'\x12%/internal/users/{user_id}/preferences\x12s\n\x0b\x44\x65\x62itCredit\x12\x18.user.DebitCreditRequest\x1a\x14.user.CreditResponse\"4\x90\x02\x02\x82\xd3\xe4\x93\x02+\"&/internal/users/{user_id}/credit:debit:\x01*\x12v\n\x0cReturnCredit\x12\x19.user.ReturnCreditRequest\x1a\x14.user.CreditResponse\"5\x90\x02\x02\x82\xd3\xe4\x93\x02,\"\'/internal/users/{user_id}/credit:return:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11protos/user.proto\x12\x04user\x1a\x1cgoogle/api/annotations.proto\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"A\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\x80\x01\n\x11UpdateUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x65mail\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x04 \x01(\tH\x02\x88\x01\x01\x42\x07\n\x05_nameB\x08\n\x06_emailB\n\n\x08_address\"q\n\x0cUserResponse\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x17\n\x0f\x65mail_confirmed\x18\x06 \x01(\x08\"1\n\x1e\x43reateEmailConfirmationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"/\n\x11\x45mailConfirmation\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"(\n\x15GetPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"J\n\x0bPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x13\n\x0border_mails\x18\x02 \x01(\x08\x12\x15\n\raccount_mails\x18\x03 \x01(\x08\"I\n\x12\x44\x65\x62itCreditRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\":\n\x13ReturnCreditRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\"2\n\x0e\x43reditResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x03\">\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"L\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"c\n\rAccessChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\r\n\x05staff\x18\x03 \x01(\x08\x12\x11\n\tsuperuser\x18\x04 \x01(\x08\x12\x0f\n\x07granted\x18\x05 \x03(\t\"-\n\x1a\x45mailConfirmationRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"0\n\x0e\x45mailConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"Q\n\x12PreferencesChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x13\n\x0border_mails\x18\x02 \x01(\x08\x12\x15\n\raccount_mails\x18\x03 \x01(\x08\"Q\n\rCreditChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t2\x9e\x06\n\x0bUserService\x12Y\n\x07GetUser\x12\x14.user.GetUserRequest\x1a\x12.user.UserResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/internal/users/{user_id}\x12X\n\nCreateUser\x12\x17.user.CreateUserRequest\x1a\x12.user.UserResponse\"\x1d\x90\x02\x02\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/users:\x01*\x12\x62\n\nUpdateUser\x12\x17.user.UpdateUserRequest\x1a\x12.user.UserResponse\"\'\x90\x02\x02\x82\xd3\xe4\x93\x02\x1e\x32\x19/internal/users/{user_id}:\x01*\x12r\n\x0eGetPreferences\x12\x1b.user.GetPreferencesRequest\x1a\x11.user.Preferences\"0\x90\x02\x01\x82\xd3\xe4\x93\x02\'\x12%/internal/users/{user_id}/preferences\x12\x94\x01\n\x17\x43reateEmailConfirmation\x12$.user.CreateEmailConfirmationRequest\x1a\x17.user.EmailConfirmation\":\x90\x02\x02\x82\xd3\xe4\x93\x02\x31\",/internal/users/{user_id}/email-confirmation:\x01*\x12s\n\x0b\x44\x65\x62itCredit\x12\x18.user.DebitCreditRequest\x1a\x14.user.CreditResponse\"4\x90\x02\x02\x82\xd3\xe4\x93\x02+\"&/internal/users/{user_id}/credit:debit:\x01*\x12v\n\x0cReturnCredit\x12\x19.user.ReturnCreditRequest\x1a\x14.user.CreditResponse\"5\x90\x02\x02\x82\xd3\xe4\x93\x02,\"\'/internal/users/{user_id}/credit:return:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\220\002\002\202\323\344\223\002\0362\031/internal/users/{user_id}:\001*'
   _globals['_USERSERVICE'].methods_by_name['GetPreferences']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetPreferences']._serialized_options = b'\220\002\001\202\323\344\223\002\'\022%/internal/users/{user_id}/preferences'
+  _globals['_USERSERVICE'].methods_by_name['CreateEmailConfirmation']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['CreateEmailConfirmation']._serialized_options = b'\220\002\002\202\323\344\223\0021\",/internal/users/{user_id}/email-confirmation:\001*'
   _globals['_USERSERVICE'].methods_by_name['DebitCredit']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['DebitCredit']._serialized_options = b'\220\002\002\202\323\344\223\002+\"&/internal/users/{user_id}/credit:debit:\001*'
   _globals['_USERSERVICE'].methods_by_name['ReturnCredit']._loaded_options = None
@@ -51,27 +53,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEUSERREQUEST']._serialized_start=160
   _globals['_UPDATEUSERREQUEST']._serialized_end=288
   _globals['_USERRESPONSE']._serialized_start=290
-  _globals['_USERRESPONSE']._serialized_end=378
-  _globals['_GETPREFERENCESREQUEST']._serialized_start=380
-  _globals['_GETPREFERENCESREQUEST']._serialized_end=420
-  _globals['_PREFERENCES']._serialized_start=422
-  _globals['_PREFERENCES']._serialized_end=496
-  _globals['_DEBITCREDITREQUEST']._serialized_start=498
-  _globals['_DEBITCREDITREQUEST']._serialized_end=571
-  _globals['_RETURNCREDITREQUEST']._serialized_start=573
-  _globals['_RETURNCREDITREQUEST']._serialized_end=631
-  _globals['_CREDITRESPONSE']._serialized_start=633
-  _globals['_CREDITRESPONSE']._serialized_end=683
-  _globals['_USERREGISTERED']._serialized_start=685
-  _globals['_USERREGISTERED']._serialized_end=747
-  _globals['_USERUPDATED']._serialized_start=749
-  _globals['_USERUPDATED']._serialized_end=825
-  _globals['_ACCESSCHANGED']._serialized_start=827
-  _globals['_ACCESSCHANGED']._serialized_end=926
-  _globals['_PREFERENCESCHANGED']._serialized_start=928
-  _globals['_PREFERENCESCHANGED']._serialized_end=1009
-  _globals['_CREDITCHANGED']._serialized_start=1011
-  _globals['_CREDITCHANGED']._serialized_end=1092
-  _globals['_USERSERVICE']._serialized_start=1095
-  _globals['_USERSERVICE']._serialized_end=1742
+  _globals['_USERRESPONSE']._serialized_end=403
+  _globals['_CREATEEMAILCONFIRMATIONREQUEST']._serialized_start=405
+  _globals['_CREATEEMAILCONFIRMATIONREQUEST']._serialized_end=454
+  _globals['_EMAILCONFIRMATION']._serialized_start=456
+  _globals['_EMAILCONFIRMATION']._serialized_end=503
+  _globals['_GETPREFERENCESREQUEST']._serialized_start=505
+  _globals['_GETPREFERENCESREQUEST']._serialized_end=545
+  _globals['_PREFERENCES']._serialized_start=547
+  _globals['_PREFERENCES']._serialized_end=621
+  _globals['_DEBITCREDITREQUEST']._serialized_start=623
+  _globals['_DEBITCREDITREQUEST']._serialized_end=696
+  _globals['_RETURNCREDITREQUEST']._serialized_start=698
+  _globals['_RETURNCREDITREQUEST']._serialized_end=756
+  _globals['_CREDITRESPONSE']._serialized_start=758
+  _globals['_CREDITRESPONSE']._serialized_end=808
+  _globals['_USERREGISTERED']._serialized_start=810
+  _globals['_USERREGISTERED']._serialized_end=872
+  _globals['_USERUPDATED']._serialized_start=874
+  _globals['_USERUPDATED']._serialized_end=950
+  _globals['_ACCESSCHANGED']._serialized_start=952
+  _globals['_ACCESSCHANGED']._serialized_end=1051
+  _globals['_EMAILCONFIRMATIONREQUESTED']._serialized_start=1053
+  _globals['_EMAILCONFIRMATIONREQUESTED']._serialized_end=1098
+  _globals['_EMAILCONFIRMED']._serialized_start=1100
+  _globals['_EMAILCONFIRMED']._serialized_end=1148
+  _globals['_PREFERENCESCHANGED']._serialized_start=1150
+  _globals['_PREFERENCESCHANGED']._serialized_end=1231
+  _globals['_CREDITCHANGED']._serialized_start=1233
+  _globals['_CREDITCHANGED']._serialized_end=1314
+  _globals['_USERSERVICE']._serialized_start=1317
+  _globals['_USERSERVICE']._serialized_end=2115
 # @@protoc_insertion_point(module_scope)

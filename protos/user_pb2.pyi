@@ -110,11 +110,13 @@ class UserResponse(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
+    EMAIL_CONFIRMED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     email: _builtins.str
     address: _builtins.str
     active: _builtins.bool
+    email_confirmed: _builtins.bool
     def __init__(
         self,
         *,
@@ -123,14 +125,58 @@ class UserResponse(_message.Message):
         email: _builtins.str = ...,
         address: _builtins.str = ...,
         active: _builtins.bool = ...,
+        email_confirmed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "email", b"email", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "email", b"email", "email_confirmed", b"email_confirmed", "id", b"id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserResponse: _TypeAlias = UserResponse  # noqa: Y015
+
+@_typing.final
+class CreateEmailConfirmationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEmailConfirmationRequest: _TypeAlias = CreateEmailConfirmationRequest  # noqa: Y015
+
+@_typing.final
+class EmailConfirmation(_message.Message):
+    """Empty if there is nothing to confirm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    url: _builtins.str
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailConfirmation: _TypeAlias = EmailConfirmation  # noqa: Y015
 
 @_typing.final
 class GetPreferencesRequest(_message.Message):
@@ -337,6 +383,51 @@ class AccessChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccessChanged: _TypeAlias = AccessChanged  # noqa: Y015
+
+@_typing.final
+class EmailConfirmationRequested(_message.Message):
+    """An unconfirmed address is to get a mail that asks its owner to confirm it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailConfirmationRequested: _TypeAlias = EmailConfirmationRequested  # noqa: Y015
+
+@_typing.final
+class EmailConfirmed(_message.Message):
+    """The owner of an address has confirmed it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailConfirmed: _TypeAlias = EmailConfirmed  # noqa: Y015
 
 @_typing.final
 class PreferencesChanged(_message.Message):

@@ -54,6 +54,11 @@ class UserServiceStub:
                 request_serializer=protos_dot_user__pb2.GetPreferencesRequest.SerializeToString,
                 response_deserializer=protos_dot_user__pb2.Preferences.FromString,
                 _registered_method=True)
+        self.CreateEmailConfirmation = channel.unary_unary(
+                '/user.UserService/CreateEmailConfirmation',
+                request_serializer=protos_dot_user__pb2.CreateEmailConfirmationRequest.SerializeToString,
+                response_deserializer=protos_dot_user__pb2.EmailConfirmation.FromString,
+                _registered_method=True)
         self.DebitCredit = channel.unary_unary(
                 '/user.UserService/DebitCredit',
                 request_serializer=protos_dot_user__pb2.DebitCreditRequest.SerializeToString,
@@ -94,6 +99,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateEmailConfirmation(self, request, context):
+        """The link by which the owner of an unconfirmed address confirms it. Only for a mail to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DebitCredit(self, request, context):
         """Takes store credit for a payment. The payment's id is the key.
         """
@@ -130,6 +142,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.GetPreferences,
                     request_deserializer=protos_dot_user__pb2.GetPreferencesRequest.FromString,
                     response_serializer=protos_dot_user__pb2.Preferences.SerializeToString,
+            ),
+            'CreateEmailConfirmation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEmailConfirmation,
+                    request_deserializer=protos_dot_user__pb2.CreateEmailConfirmationRequest.FromString,
+                    response_serializer=protos_dot_user__pb2.EmailConfirmation.SerializeToString,
             ),
             'DebitCredit': grpc.unary_unary_rpc_method_handler(
                     servicer.DebitCredit,
@@ -250,6 +267,33 @@ class UserService:
             '/user.UserService/GetPreferences',
             protos_dot_user__pb2.GetPreferencesRequest.SerializeToString,
             protos_dot_user__pb2.Preferences.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEmailConfirmation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/CreateEmailConfirmation',
+            protos_dot_user__pb2.CreateEmailConfirmationRequest.SerializeToString,
+            protos_dot_user__pb2.EmailConfirmation.FromString,
             options,
             channel_credentials,
             insecure,

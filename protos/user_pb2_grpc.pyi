@@ -36,6 +36,8 @@ class UserServiceStub:
     """The e-mail address is the key: the same call again answers with the same user."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UserResponse]
     GetPreferences: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetPreferencesRequest, _user_pb2.Preferences]
+    CreateEmailConfirmation: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateEmailConfirmationRequest, _user_pb2.EmailConfirmation]
+    """The link by which the owner of an unconfirmed address confirms it. Only for a mail to it."""
     DebitCredit: _grpc.UnaryUnaryMultiCallable[_user_pb2.DebitCreditRequest, _user_pb2.CreditResponse]
     """Takes store credit for a payment. The payment's id is the key."""
     ReturnCredit: _grpc.UnaryUnaryMultiCallable[_user_pb2.ReturnCreditRequest, _user_pb2.CreditResponse]
@@ -49,6 +51,8 @@ class UserServiceAsyncStub(UserServiceStub):
     """The e-mail address is the key: the same call again answers with the same user."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UserResponse]  # type: ignore[assignment]
     GetPreferences: _aio.UnaryUnaryMultiCallable[_user_pb2.GetPreferencesRequest, _user_pb2.Preferences]  # type: ignore[assignment]
+    CreateEmailConfirmation: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateEmailConfirmationRequest, _user_pb2.EmailConfirmation]  # type: ignore[assignment]
+    """The link by which the owner of an unconfirmed address confirms it. Only for a mail to it."""
     DebitCredit: _aio.UnaryUnaryMultiCallable[_user_pb2.DebitCreditRequest, _user_pb2.CreditResponse]  # type: ignore[assignment]
     """Takes store credit for a payment. The payment's id is the key."""
     ReturnCredit: _aio.UnaryUnaryMultiCallable[_user_pb2.ReturnCreditRequest, _user_pb2.CreditResponse]  # type: ignore[assignment]
@@ -83,6 +87,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.Preferences, _abc.Awaitable[_user_pb2.Preferences]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateEmailConfirmation(
+        self,
+        request: _user_pb2.CreateEmailConfirmationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.EmailConfirmation, _abc.Awaitable[_user_pb2.EmailConfirmation]]:
+        """The link by which the owner of an unconfirmed address confirms it. Only for a mail to it."""
 
     @_abc_1.abstractmethod
     def DebitCredit(

@@ -264,6 +264,9 @@ KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 PAYMENT_PROVIDER = required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@localhost")
 MAIL_DIR = VAR / "mail"
+# Where customers reach the shop: the start of the links in mails.
+_gateway = TOPOLOGY.where(PLACEMENT, topology.ENTRY).http[0]
+PUBLIC_URL = required("PUBLIC_URL", f"http://{_gateway}").rstrip("/") if WITH_USERS else ""
 if required("EMAIL_URL", "files") == "files":
     EMAIL_BACKEND = "shop.mail.FileBackend"
 else:

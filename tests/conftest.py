@@ -50,6 +50,7 @@ def make_user(db: None) -> MakeUser:
             name=username.title(),
             email=f"{username}@example.com",
             address="1 Market Street",
+            email_confirmed=True,
         )
         if credit:
             users.change_credit(key=str(uuid4()), user_id=user.id, amount=credit, reason="test")

@@ -19,6 +19,7 @@ PRODUCTION = {
     "EMAIL_URL": "smtp://localhost:25",
     "ALLOWED_HOSTS": "shop.example.com",
     "PAYMENT_PROVIDER": "apps.payments.providers.TestProvider",
+    "PUBLIC_URL": "https://shop.example.com",
 }
 
 
@@ -47,7 +48,11 @@ def test_production_starts_with_all_that_it_needs(production: dict[str, str]) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["SECRET_KEY", "SERVICE_KEY", "JWT_PRIVATE_KEY", "EMAIL_URL", "PAYMENT_PROVIDER"]
+    "name",
+    [
+        *("SECRET_KEY", "SERVICE_KEY", "JWT_PRIVATE_KEY"),
+        *("EMAIL_URL", "PAYMENT_PROVIDER", "PUBLIC_URL"),
+    ],
 )
 def test_production_refuses_to_start_without(production: dict[str, str], name: str) -> None:
     done = manage({k: v for k, v in production.items() if k != name}, "check")

@@ -25,7 +25,7 @@ class NotificationAdmin(JobAdmin):
 
     @admin.display(description="body")
     def text(self, notification: Notification) -> str:
-        return notification.body
+        return notification.shown_body
 
     @admin.display(description="customer", ordering="user_id")
     def customer(self, notification: Notification) -> str:

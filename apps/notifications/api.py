@@ -12,6 +12,10 @@ from shop.api.throttling import ReadLimit
 
 
 class NotificationSerializer(serializers.ModelSerializer[Notification]):
+    body = serializers.CharField(
+        source="shown_body", help_text="Empty if it is for the mailbox only"
+    )
+
     class Meta:
         model = Notification
         fields = ["id", "kind", "order_id", "subject", "body", "state", "created_at", "sent_at"]

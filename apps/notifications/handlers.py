@@ -10,6 +10,9 @@ from google.protobuf.message import Message
 from apps.notifications.services import notify
 from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderRejected, OrderShipped
 from protos.user_pb2 import (
+    CreateEmailConfirmationRequest,
+    EmailConfirmation,
+    EmailConfirmationRequested,
     GetPreferencesRequest,
     GetUserRequest,
     Preferences,
@@ -30,17 +33,41 @@ class Recipient:
 
 
 def recipient(event: Any) -> Recipient | None:
-    """Whom to tell. None for a user who does not exist: an order for one is rejected."""
+    """Return whom to tell. None for a user who does not exist, since an order for one is rejected,
+    and for one whose e-mail address is unconfirmed, since it may be another person's."""
     users = stub(UserServiceStub)
     try:
-        return Recipient(
-            user=users.GetUser(GetUserRequest(user_id=event.user_id)),
-            preferences=users.GetPreferences(GetPreferencesRequest(user_id=event.user_id)),
-        )
+        user = users.GetUser(GetUserRequest(user_id=event.user_id))
+        if not user.email_confirmed:
+            return None
+        preferences = users.GetPreferences(GetPreferencesRequest(user_id=event.user_id))
+        return Recipient(user=user, preferences=preferences)
     except grpc.RpcError as error:
         if isinstance(from_error(error), NotFound):
             return None
         raise
+
+
+def confirmation(event: EmailConfirmationRequested) -> EmailConfirmation:
+    """Return the link that confirms an address. It is asked for here: no event contains it."""
+    request = CreateEmailConfirmationRequest(user_id=event.user_id)
+    return stub(UserServiceStub).CreateEmailConfirmation(request)
+
+
+@on(EmailConfirmationRequested, ask=confirmation)
+def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> None:
+    # The address may be a stranger's: nothing that the account's owner typed is in this mail.
+    if to.url:
+        notify(
+            user_id=event.user_id,
+            email=to.email,
+            kind=type_of(event),
+            subject="Please confirm your e-mail address",
+            body="Somebody has given us this e-mail address for an account at the shop.\n\n"
+            f"If that was you, confirm it here:\n{to.url}\n\n"
+            "If it was not, ignore this mail: nothing else will be sent to you.\n",
+            confidential=True,
+        )
 
 
 @on(UserRegistered, ask=recipient)
@@ -51,7 +78,7 @@ def welcome(event: UserRegistered, to: Recipient | None) -> None:
             email=to.user.email,
             kind=type_of(event),
             subject="Welcome",
-            body=f"Hello {to.user.name},\n\nyour account is open.\n",
+            body=f"{_hello(to)}\n\nyour account is open.\n",
         )
 
 
@@ -90,6 +117,10 @@ def _tell(event: Message, to: Recipient | None, subject: str, text: str) -> None
         email=to.user.email,
         kind=type_of(event),
         subject=f"{subject} ({order_id[-8:]})",
-        body=f"Hello {to.user.name},\n\n{text}\n\nOrder {order_id}\n",
+        body=f"{_hello(to)}\n\n{text}\n\nOrder {order_id}\n",
         order_id=UUID(order_id),
     )
+
+
+def _hello(to: Recipient) -> str:
+    return f"Hello {' '.join(to.user.name.split())},"  # one line, whatever an old account's name is

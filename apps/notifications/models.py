@@ -33,6 +33,9 @@ class Notification(Job):
     email = models.EmailField("to")
     subject = models.CharField(max_length=200)
     body = models.TextField()
+    confidential = models.BooleanField(
+        default=False, help_text="The body is for the reader of the mailbox only"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True, blank=True)
 
@@ -41,6 +44,11 @@ class Notification(Job):
 
     def __str__(self) -> str:
         return self.subject
+
+    @property
+    def shown_body(self) -> str:
+        """The body, as the account's owner and staff may see it."""
+        return "" if self.confidential else self.body
 
     @property
     def queue(self) -> str:

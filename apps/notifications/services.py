@@ -20,7 +20,14 @@ from shop.jobs.tasks import nudge_on_commit
 
 
 def notify(
-    *, user_id: int, email: str, kind: str, subject: str, body: str, order_id: UUID | None = None
+    *,
+    user_id: int,
+    email: str,
+    kind: str,
+    subject: str,
+    body: str,
+    order_id: UUID | None = None,
+    confidential: bool = False,
 ) -> Notification:
     """Write a mail, in the transaction of whoever has something to say. It is sent after that."""
     notification = Notification.objects.create(
@@ -30,6 +37,7 @@ def notify(
         subject=subject,
         body=body,
         order_id=order_id,
+        confidential=confidential,
         due_at=Now(),
     )
     nudge_on_commit(notification)

@@ -20,7 +20,7 @@ from unfold.forms import (
 )
 from uuid_utils.compat import uuid7
 
-from apps.users import services, sessions
+from apps.users import confirmations, services, sessions
 from apps.users.models import CreditEntry, Preferences, Session, User
 from shop.backoffice import BackOffice, Record, joined, link, money, row_action, rows, short
 
@@ -94,22 +94,29 @@ class CreditForm(BaseDialogForm):
     key = forms.CharField(max_length=100, initial=uuid7, widget=forms.HiddenInput)
 
 
+def _confirm(user: User) -> None:
+    confirmations.confirm_by_staff(user_id=user.pk)
+
+
 @admin.register(User)
 class UserAdmin(BackOffice, DjangoUserAdmin):
     icon = "person"
     form = UserForm
     add_form = NewUserForm
     change_password_form = PasswordForm
-    list_display = ["username", "name", "email", "shown_credit", "is_active", "is_staff"]
+    list_display = [
+        *("username", "name", "email", "shown_confirmed", "shown_credit", "is_active", "is_staff")
+    ]
     list_filter = ["is_active", "is_staff", "is_superuser"]
     search_fields = ["username", "name", "email"]
     ordering = ["id"]
     filter_horizontal = []
     autocomplete_fields = ["groups"]
-    actions_detail = ["give_credit"]
+    actions = ["confirm"]
+    actions_detail = ["give_credit", "confirm_one"]
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
-        ("Profile", {"fields": [*PROFILE, "shown_credit", "links"]}),
+        ("Profile", {"fields": [*PROFILE, "email_confirmed_at", "shown_credit", "links"]}),
         ("What they may", {"fields": [*ACCESS, "groups"]}),
         ("Dates", {"fields": [("date_joined", "last_login")]}),
     ]
@@ -127,7 +134,8 @@ class UserAdmin(BackOffice, DjangoUserAdmin):
         if obj is None:
             return []
         powers = [] if request.user.is_superuser else [*ACCESS, "groups"]
-        return ["username", "shown_credit", "links", "date_joined", "last_login", *powers]
+        shown = ["email_confirmed_at", "shown_credit", "links", "date_joined", "last_login"]
+        return ["username", *shown, *powers]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         data = form.cleaned_data
@@ -168,6 +176,14 @@ class UserAdmin(BackOffice, DjangoUserAdmin):
 
         given = form.cleaned_data
         return self.carry_out_one(request, object_id, give, "credited")
+
+    confirm, confirm_one = row_action(
+        _confirm, "Confirm e-mail", "confirmed", icon="mark_email_read"
+    )
+
+    @admin.display(description="e-mail confirmed", boolean=True, ordering="email_confirmed_at")
+    def shown_confirmed(self, user: User) -> bool:
+        return user.email_confirmed
 
     @admin.display(description="store credit", ordering="credit")
     def shown_credit(self, user: User) -> str:

@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.users import queries, services, sessions
-from apps.users.models import User
+from apps.users import confirmations, queries, services, sessions
+from apps.users.models import User, no_controls, one_line
 from shop.api import keys, limits
 from shop.api.auth import caller_id, may, permitted
 from shop.api.errors import PROBLEM
@@ -28,9 +28,11 @@ CREDIT = "users:credit"
 
 
 class ProfileSerializer(serializers.Serializer[User]):
-    name = serializers.CharField(max_length=200)
+    name = serializers.CharField(max_length=200, validators=[one_line])
     email = serializers.EmailField(max_length=254)
-    address = serializers.CharField(max_length=500, allow_blank=True, default="")
+    address = serializers.CharField(
+        max_length=500, allow_blank=True, default="", validators=[no_controls]
+    )
 
 
 class RegistrationSerializer(ProfileSerializer):
@@ -49,9 +51,22 @@ class RegistrationSerializer(ProfileSerializer):
 class UserSerializer(serializers.ModelSerializer[User]):
     class Meta:
         model = User
-        fields = ["id", "username", "name", "email", "address", "credit", "permissions"]
+        fields = [
+            *("id", "username", "name", "email", "email_confirmed", "address", "credit"),
+            "permissions",
+        ]
 
+    email_confirmed = serializers.BooleanField()
     permissions = serializers.ListField(child=serializers.CharField())
+
+
+class EmailSerializer(serializers.Serializer[User]):
+    email = serializers.EmailField()
+    email_confirmed = serializers.BooleanField()
+
+
+class EmailTokenSerializer(serializers.Serializer[Any]):
+    token = serializers.CharField(max_length=1000)
 
 
 class PreferencesSerializer(serializers.Serializer[Any]):
@@ -142,6 +157,40 @@ class UserPreferences(APIView):
         data = validated(PreferencesSerializer, request)
         preferences = services.set_preferences(user_id=user_id, **data)
         return Response(PreferencesSerializer(preferences).data)
+
+
+class EmailConfirmationRequest(Idempotent):
+    @extend_schema(
+        request=None,
+        responses={
+            202: EmailSerializer,
+            (409, PROBLEM): ProblemSerializer,
+            (429, PROBLEM): ProblemSerializer,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Get the mail again that asks you to confirm your e-mail address."""
+        user = confirmations.request_again(user_id=caller_id(request))
+        return Response(EmailSerializer(user).data, status.HTTP_202_ACCEPTED)
+
+
+class EmailConfirmation(APIView):
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        request=EmailTokenSerializer,
+        responses={
+            200: EmailSerializer,
+            (422, PROBLEM): ProblemSerializer,
+            (429, PROBLEM): ProblemSerializer,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Confirm an e-mail address with the token that was mailed to it."""
+        limits.count_try(request)
+        user = confirmations.confirm(**validated(EmailTokenSerializer, request))
+        return Response(EmailSerializer(user).data)
 
 
 class Credit(Idempotent):

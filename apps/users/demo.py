@@ -30,6 +30,7 @@ def _account(username: str, password: str, name: str, credit: int, superuser: bo
         name=name,
         email=f"{username}@example.com",
         address=f"{len(name)} Market Street",
+        email_confirmed=True,
     )
     if superuser:
         User.objects.filter(id=user.id).update(is_staff=True, is_superuser=True)

@@ -2,11 +2,19 @@
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 from uuid_utils.compat import uuid7
+
+# Also the characters that change the direction of a text: they make it look like another one.
+_CONTROLS = r"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+one_line = RegexValidator(
+    rf"^[^\n\r{_CONTROLS}]*\Z", "This must be one line without control characters."
+)
+no_controls = RegexValidator(rf"^[^{_CONTROLS}]*\Z", "This must not contain control characters.")
 
 
 class User(AbstractUser):
@@ -15,9 +23,12 @@ class User(AbstractUser):
     id = models.AutoField(primary_key=True)
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[one_line])
     email = models.EmailField()
-    address = models.TextField(max_length=500, blank=True)
+    email_confirmed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its owner confirmed the address"
+    )
+    address = models.TextField(max_length=500, blank=True, validators=[no_controls])
     credit = models.BigIntegerField(default=0, help_text="Store credit, in minor units")
     granted = models.JSONField(
         "permissions", default=list, blank=True, help_text="What their tokens allow"
@@ -37,6 +48,10 @@ class User(AbstractUser):
     @property
     def stream(self) -> str:
         return f"user-{self.id}"
+
+    @property
+    def email_confirmed(self) -> bool:
+        return self.email_confirmed_at is not None
 
     @property
     def permissions(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.users import queries, services
+from apps.users import confirmations, queries, services
 from apps.users.api import ProfileSerializer
 from apps.users.models import User
 from protos import user_pb2 as pb
@@ -33,6 +33,14 @@ class UserServicer(UserServiceServicer):
             account_mails=found.account_mails,
         )
 
+    def CreateEmailConfirmation(
+        self, request: pb.CreateEmailConfirmationRequest, context: Any
+    ) -> pb.EmailConfirmation:
+        user = queries.user(request.user_id)
+        if user.email_confirmed:
+            return pb.EmailConfirmation()
+        return pb.EmailConfirmation(email=user.email, url=confirmations.url(user))
+
     def DebitCredit(self, request: pb.DebitCreditRequest, context: Any) -> pb.CreditResponse:
         if request.amount < 0:
             raise Invalid("The amount is negative.", field="amount")
@@ -51,7 +59,12 @@ _PROFILE = ("name", "email", "address")
 
 def _response(user: User) -> pb.UserResponse:
     return pb.UserResponse(
-        id=user.id, name=user.name, email=user.email, address=user.address, active=user.is_active
+        id=user.id,
+        name=user.name,
+        email=user.email,
+        address=user.address,
+        active=user.is_active,
+        email_confirmed=user.email_confirmed,
     )
 
 

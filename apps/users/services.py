@@ -1,5 +1,6 @@
 """What can be done with users."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -7,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from apps.users import confirmations
 from apps.users.models import CreditEntry, Preferences, Session, User
 from apps.users.queries import UserNotFound
 from protos.user_pb2 import (
@@ -42,14 +44,25 @@ class PaymentReturned(Declined):
 
 
 def register(
-    *, registration: UUID, username: str, password: str, name: str, email: str, address: str
+    *,
+    registration: UUID,
+    username: str,
+    password: str,
+    name: str,
+    email: str,
+    address: str,
+    email_confirmed: bool = False,
 ) -> User:
-    """Open an account. The same registration again answers with the same user."""
+    """Open an account. The same registration again answers with the same user.
+
+    Only code that knows the owner of the address may say that it is confirmed.
+    """
     user = User(
         registration=registration,
         username=username,
         name=name,
         email=email.lower(),
+        email_confirmed_at=timezone.now() if email_confirmed else None,
         address=address,
     )
     user.set_password(password)
@@ -67,11 +80,18 @@ def create_customer(*, name: str, email: str, address: str) -> User:
 def update_profile(
     *, user_id: int, name: str | None = None, email: str | None = None, address: str | None = None
 ) -> User:
-    """Change what is given. Nothing is recorded where nothing changes."""
+    """Change what is given. Nothing is recorded if nothing changes.
+
+    A new e-mail address is unconfirmed.
+    """
     given = {"name": name, "email": email.lower() if email else email, "address": address}
     with transaction.atomic():
         user = _locked(user_id)
-        changes = {k: v for k, v in given.items() if v is not None and v != getattr(user, k)}
+        changes: dict[str, Any] = {
+            k: v for k, v in given.items() if v is not None and v != getattr(user, k)
+        }
+        if "email" in changes:
+            changes["email_confirmed_at"] = None
         if changes:
             _change(user, changes)
             record(
@@ -80,6 +100,8 @@ def update_profile(
                 ),
                 stream=user.stream,
             )
+        if "email" in changes:
+            confirmations.request(user)
     return user
 
 
@@ -171,6 +193,8 @@ def _add(user: User, same: QuerySet[User]) -> User:
                 UserRegistered(user_id=user.id, name=user.name, email=user.email),
                 stream=user.stream,
             )
+            if not user.email_confirmed:
+                confirmations.request(user)
     except IntegrityError:
         known = same.first()
         if known:
@@ -180,7 +204,7 @@ def _add(user: User, same: QuerySet[User]) -> User:
     return user
 
 
-def _change(user: User, changes: dict[str, str]) -> None:
+def _change(user: User, changes: dict[str, Any]) -> None:
     try:
         with transaction.atomic():
             User.objects.filter(id=user.id).update(**changes)

@@ -45,6 +45,7 @@ class TooManyAttempts(exceptions.Throttled):
 
     default_code = "too_many_attempts"
     default_detail = "There were too many attempts."
+    wait: int
 
 
 @contextmanager
@@ -70,6 +71,12 @@ def count_try(request: HttpRequest) -> None:
     TooManyAttempts."""
     key = f"address {network_of(client_address(request))}"
     _take(key, settings.SIGN_IN_TRIES, ADDRESS_WINDOW)
+
+
+def count(key: str, limit: int, window: timedelta) -> None:
+    """Count one more of what a key names, within the caller's transaction if there is one. Raises
+    TooManyAttempts."""
+    _take(key, limit, window)
 
 
 @every(seconds=60)

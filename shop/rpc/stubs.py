@@ -53,7 +53,8 @@ def cached_stub(stub_class: Callable[[grpc.Channel], S]) -> S:
     """
     context = _owner(stub_class)
     if context in settings.DEPLOYMENT.contexts:
-        return stub(stub_class)
+        local: S = stub(stub_class)
+        return local
     policy = settings.TOPOLOGY.policies[context]
     return stub_class(caching(_channel(context), policy, CachedReads(rules_here())))
 

@@ -109,6 +109,17 @@ def test_a_new_user_is_registered(desk: Client) -> None:
     assert carol.check_password("another horse battery")
     assert Preferences.objects.filter(user=carol).exists()
     assert Event.objects.filter(type="user.UserRegistered", stream=carol.stream).count() == 1
+    assert not carol.email_confirmed
+
+
+def test_staff_confirm_an_address_that_they_know(alice: User, desk: Client) -> None:
+    """A customer who cannot read the mail that asks to confirm, and gets no other."""
+    services.update_profile(user_id=alice.id, email="new@example.com")
+    ticked = {"action": "confirm", "_selected_action": [alice.pk]}
+    desk.post(listed(User), ticked)
+
+    assert User.objects.get(id=alice.id).email_confirmed
+    assert Event.objects.filter(type="user.EmailConfirmed", stream=alice.stream).count() == 1
 
 
 def test_staff_who_are_no_superusers_make_nobody_one(make_user: MakeUser, client: Client) -> None:

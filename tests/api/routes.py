@@ -12,7 +12,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 # Not of the public API: pages for people, and what deployments say to each other. The admin and
 # the internal API have tests of their own.
-PAGES = ("admin/", "api/login/", "api/logout/", "^internal/")
+PAGES = ("admin/", "api/login/", "api/logout/", "api/users/confirm-email/page", "^internal/")
 
 
 def served() -> Iterator[tuple[str, str]]:

@@ -44,6 +44,8 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], Any]] = {
     ("POST", "/api/auth/logout"): ((401, 401, 401, 401), REFRESH),
     ("POST", "/api/users"): ((201, 201, 201, 201), CAROL),
     ("GET", "/api/users/me"): (OWN, None),
+    ("POST", "/api/users/me/email-confirmation"): ((401, 409, 409, 409), None),
+    ("POST", "/api/users/confirm-email"): ((422, 422, 422, 422), {"token": "garbage"}),
     ("GET", "/api/users/<int:user_id>"): (OWNER_AND_STAFF, None),
     ("PATCH", "/api/users/<int:user_id>"): (OWNER, {"name": "Al"}),
     ("GET", "/api/users/<int:user_id>/preferences"): (OWNER, None),
@@ -98,6 +100,7 @@ KEYLESS = {
     "/api/auth/token/refresh",
     "/api/auth/logout",
     "/api/inventory/check",
+    "/api/users/confirm-email",
 }
 
 

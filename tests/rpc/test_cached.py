@@ -536,7 +536,11 @@ def test_what_no_contract_bears_out_is_refused(changes: dict[str, Any], complain
         ("seconds = 600", 'seconds = "10"', r"GetUser.\.seconds: '10' is not"),
         ("seconds = 600", "minutes = 10", "GetUser.: unknown key 'minutes'"),
         ("seconds = 600", "", "GetUser.: 'seconds' is missing"),
-        ('["UserUpdated", "AccessChanged"]', "[]", r"GetUser.\.ended_by: no event would end it"),
+        (
+            '["UserUpdated", "EmailConfirmed", "AccessChanged"]',
+            "[]",
+            r"GetUser.\.ended_by: no event would end it",
+        ),
         ("user.UserService/GetUser", "cat.Cats/Get", "cat.Cats/Get.: no context has this method"),
         ("user.UserService/GetUser", "user.GetUser", "user.GetUser.: no context has this method"),
     ],

@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 from apps.inventory.models import Product
 from apps.orders import queries
 from apps.orders.models import Parcel
+from apps.users import confirmations, services
 from apps.users import queries as users
-from apps.users import services
 from apps.users.models import User
 from shop.rpc import stubs
 from tests.conftest import ClientFor
@@ -99,6 +99,7 @@ def test_mails_go_to_the_address_of_now(client: APIClient, alice: User) -> None:
     """A mail to the e-mail address that its owner has given up."""
     order(client)
     services.update_profile(user_id=alice.id, email="new@example.com")
+    confirmations.confirm_by_staff(user_id=alice.id)
     settle()
     mails()
     order(client)
