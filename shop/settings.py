@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import database, development, jwk, tls, topology
+from shop import database, development, jwk, quotas, tls, topology
 from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
 
 TESTING = "pytest" in sys.modules
@@ -30,7 +30,6 @@ DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 
 TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
-# Former ones, after a rotation: what they have signed is still good
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
@@ -137,11 +136,7 @@ SIMPLE_JWT = {
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account and network, in five minutes
 SIGN_IN_FAILURES_IN_ALL = env.int("SIGN_IN_FAILURES_IN_ALL", 100)  # from all unknown networks
 SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
-RATE_LIMITS = {  # requests of a caller in one minute; development measures itself
-    "orders": env.int("RATE_LIMIT_ORDERS", 100_000 if DEVELOPMENT else 60),
-    "sign-ups": env.int("RATE_LIMIT_SIGN_UPS", 100_000 if DEVELOPMENT else 10),
-    "reads": env.int("RATE_LIMIT_READS", 100_000 if DEVELOPMENT else 600),
-}
+RATE_LIMITS = quotas.rate_limits()
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT

@@ -47,6 +47,7 @@ def _not_text(data: Any) -> Any:
     """
     if isinstance(data, str):
         return [NOT_TEXT] if _readable(data) != data else None
+    found: dict[Any, Any]
     if isinstance(data, list):
         found = {index: _not_text(inner) for index, inner in enumerate(data)}
     elif isinstance(data, dict):

@@ -66,7 +66,8 @@ class Schema(AutoSchema):
             problems |= {"400", "404"}
         if "{" in self.path:
             problems |= {"404"}
-        if any(self.method in limit.methods for limit in self.view.get_throttles()):
+        limits: Any = self.view.get_throttles()
+        if any(self.method in limit.methods for limit in limits):
             problems |= {"429"}
         return sorted(problems)
 

@@ -28,7 +28,8 @@ class RateLimit(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         if request.method not in self.methods:
             return True
-        quota, window = settings.RATE_LIMITS[self.name], int(RATE_WINDOW.total_seconds())
+        quota: int = settings.RATE_LIMITS[self.name]
+        window = int(RATE_WINDOW.total_seconds())
         taken = take(f"{self.name} {context_of(view)} {self._caller(request)}", RATE_WINDOW)
         self._wait = seconds_left(taken)
         view.headers["RateLimit-Policy"] = f'"{self.name}";q={quota};w={window}'
@@ -63,7 +64,7 @@ class ReadLimit(RateLimit):
     name, methods = "reads", ("GET", "HEAD")
 
 
-class CheckLimit(ReadLimit):
-    """A read whose question is a body."""
+class CheckLimit(RateLimit):
+    """Reads whose question is a body."""
 
-    methods = ("POST",)
+    name, methods = "reads", ("POST",)

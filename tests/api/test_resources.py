@@ -36,7 +36,7 @@ class Endless:
     readline = read  # Django asks for it
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # the server closes what is left of a transaction
 @pytest.mark.parametrize("more", [{}, {"HTTP_IDEMPOTENCY_KEY": "k"}])
 @pytest.mark.parametrize(
     "path", ["/api/users", "/api/auth/token", "/api/inventory/check", "/api/auth/logout"]
