@@ -71,8 +71,8 @@ class BackOffice(ModelAdmin):
         """
         allowed = {f"{name}{suffix}" for name in self.search_fields for suffix in ("", "__exact")}
         for declared in self.list_filter:
-            if isinstance(declared, type):
-                allowed.add(declared.parameter_name)
+            if isinstance(declared, type) and issubclass(declared, admin.SimpleListFilter):
+                allowed.add(str(declared.parameter_name))
             else:
                 name = declared if isinstance(declared, str) else declared[0]
                 allowed.update(f"{name}{suffix}" for suffix in LOOKUPS)

@@ -36,6 +36,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
+    "shop",  # first: its templates take the place of the libraries'
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -47,7 +48,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "shop",
     "shop.telemetry",
     "shop.jobs",
     "shop.rpc",
@@ -58,6 +58,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "shop.api.csp.ContentSecurityPolicy",
     "shop.telemetry.middleware.RequestId",
     "shop.rpc.internal.Shortcut",
     "django.middleware.security.SecurityMiddleware",

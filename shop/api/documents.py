@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.utils.cache import get_conditional_response
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -39,7 +39,7 @@ class SchemaView(SpectacularAPIView):
         return get_conditional_response(request._request, etag=etag, response=response)
 
 
-class DocsView(SpectacularSwaggerView):
+class DocsView(SpectacularSwaggerSplitView):
     """Swagger UI."""
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -40,7 +40,9 @@ class StaffToken(ModelBackend):
             username=username,
             defaults={"is_staff": True, "is_superuser": bool(token.get("superuser"))},
         )
-        account.token_expires_at = datetime.fromtimestamp(token["exp"], UTC)
+        account.token_expires_at = datetime.fromtimestamp(  # type: ignore[attr-defined]
+            token["exp"], UTC
+        )
         return account if account.is_active else None
 
 

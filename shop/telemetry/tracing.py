@@ -42,7 +42,7 @@ def set_up() -> None:
 def instrument(provider: TracerProvider) -> None:
     """Trace every request, but for those that machines make all the time."""
     DjangoInstrumentor().instrument(
-        tracer_provider=provider, excluded_urls=UNTRACED, middleware_position=1
+        tracer_provider=provider, excluded_urls=UNTRACED, middleware_position=2
     )
 
 
