@@ -162,8 +162,9 @@ def relays() -> dict[str, Lag]:
 
 def ahead() -> list[str]:
     """The relays whose position this database has not given: they would pass over new events."""
+    reached = list(RelayPosition.objects.all())  # first: they move on meanwhile
     upcoming = transactions.upcoming()
-    return [r.name for r in RelayPosition.objects.all() if r.transaction_id >= upcoming]
+    return [relay.name for relay in reached if relay.transaction_id >= upcoming]
 
 
 def subscriptions() -> dict[str, Lag | None]:

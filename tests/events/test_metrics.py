@@ -82,8 +82,12 @@ def test_parked_jobs_are_seen() -> None:
 def test_a_silent_feed_is_a_figure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead peer would take the metrics of all others with it."""
 
+    class Silence(grpc.RpcError):
+        def details(self) -> str:
+            return "nobody there"
+
     def silent(*args: Any) -> Any:
-        raise grpc.RpcError
+        raise Silence
 
     monkeypatch.setattr(feed, "read", silent)
     assert scraped()["shop_events_feed_up", HANDLER] == 0
