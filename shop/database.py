@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
 
 
 class Limits(NamedTuple):
@@ -27,6 +28,15 @@ class Limits(NamedTuple):
     lock: float
     statement: float
     idle: float
+
+
+def name_of(given: str, placement: str, deployment: str) -> str:
+    """Return the name of a deployment's database, by the one that DATABASE_URL gives: in a
+    placement of several each has its own."""
+    if placement == "one":
+        return given
+    path = Path(given)
+    return str(path.with_name(f"{path.stem}-{deployment}{path.suffix}"))
 
 
 def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -74,3 +84,36 @@ def unlimited_statements() -> Iterator[None]:
         if connection.is_usable():
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
+
+
+def _remember_file(sender: Any, connection: Any, **kwargs: Any) -> None:
+    if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+        connection.opened_file = _file_of(connection)
+        if _refuse_lost_file not in connection.execute_wrappers:
+            connection.execute_wrappers.append(_refuse_lost_file)
+
+
+def _refuse_lost_file(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Refuse to read or write a file of SQLite that has been deleted or replaced since it was
+    opened: what is written there is lost. The next connection opens what is there by then."""
+    connection = context["connection"]
+    if _file_of(connection) == connection.opened_file:
+        return execute(sql, params, many, context)
+    connection.close_at = 0.0  # by close_old_connections, once this statement's cursor is closed
+    raise OperationalError(
+        f"{connection.settings_dict['NAME']} was deleted or replaced while it was in use: "
+        "put it back, or start the shop again"
+    )
+
+
+def _file_of(connection: Any) -> tuple[int, int] | None:
+    try:
+        found = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # for every statement
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+connection_created.connect(_remember_file)

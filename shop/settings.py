@@ -156,10 +156,8 @@ DATABASE_LIMITS = database.Limits(
     statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
     idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
 )
-if PLACEMENT != "one":
-    # Each deployment has a database of its own, named after it.
-    _name = Path(str(_database["NAME"]))
-    _database["NAME"] = str(_name.with_name(f"{_name.stem}-{DEPLOYMENT.name}{_name.suffix}"))
+DATABASE_GIVEN = str(_database["NAME"])
+_database["NAME"] = database.name_of(DATABASE_GIVEN, PLACEMENT, DEPLOYMENT.name)
 if _sqlite:
     # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
     # with "database is locked", whatever the timeout.

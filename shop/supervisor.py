@@ -6,6 +6,7 @@ one machine; a cluster has better ones. It imports nothing of Django, and so wei
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from shop import heartbeat, tls, topology
 from shop.policies import TopologyError
@@ -117,6 +119,7 @@ def main() -> None:
     for deployment in deployments:
         for address in (*deployment.http, *deployment.grpc):
             _refuse_taken(address)
+    locks = [_lock(deployment) for deployment in deployments]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if not all(pool.map(_prepare, deployments)):
             sys.exit("shop: could not prepare the database")
@@ -124,6 +127,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGINT, supervisor.stop)
     supervisor.run(welcome(deployments))
+    for lock in locks:
+        lock.close()
 
 
 def _frozen_seconds() -> float:
@@ -173,6 +178,19 @@ def _refuse_taken(address: str) -> None:
             probe.bind((host.strip("[]"), int(port)))
         except OSError:
             sys.exit(f"shop: port {port} is in use; choose others: PORT=8080 GRPC_PORT=50052 …")
+
+
+def _lock(deployment: topology.Deployment) -> IO[str]:
+    """Return a file that is locked for as long as it is open: a second supervisor of the same
+    deployment would make the same database at the same time."""
+    file = VAR / "run" / f"{_placement()}-{deployment.name}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"shop: it runs already in {VAR}; stop it, or choose another VAR_DIR=…")
+    return lock
 
 
 def _environment(deployment: topology.Deployment) -> dict[str, str]:
