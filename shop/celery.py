@@ -16,10 +16,10 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.set_default()
 
 
-class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
+class Heartbeat(bootsteps.StartStopStep):
     """Has a worker show signs of life to its supervisor."""
 
-    requires = {"celery.worker.components:Timer"}
+    requires = ("celery.worker.components:Timer",)
 
     def start(self, worker: Any) -> None:
         worker.timer.call_repeatedly(heartbeat.SECONDS, heartbeat.beat)

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
 
+from shop.environment import VAR, env
+
 
 class Limits(NamedTuple):
     """Seconds that a session waits for a lock, for one statement, and inside a transaction for
@@ -28,6 +30,50 @@ class Limits(NamedTuple):
     lock: float
     statement: float
     idle: float
+
+
+def given() -> dict[str, Any]:
+    """Return what DATABASE_URL says."""
+    found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    return found
+
+
+def settings_for(placement: str, deployment: str) -> dict[str, Any]:
+    """Return Django's settings for a deployment's database."""
+    found = given()
+    sqlite = found["ENGINE"].endswith("sqlite3")
+    limits = Limits(
+        # SQLite locks the whole database, not a row: its writers queue for longer.
+        lock=env.float("DATABASE_LOCK_TIMEOUT", 5.0 if sqlite else 3.0),
+        statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
+        idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
+    )
+    found["NAME"] = name_of(str(found["NAME"]), placement, deployment)
+    if sqlite:
+        Path(found["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        return found | _sqlite(limits)
+    pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
+    options = postgresql_options(limits, deployment, found.get("OPTIONS", {}))
+    return found | {
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": pool, **options},
+    }
+
+
+def _sqlite(limits: Limits) -> dict[str, Any]:
+    # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
+    # with "database is locked", whatever the timeout.
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": limits.lock,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    return {
+        "CONN_MAX_AGE": None,
+        "OPTIONS": options,
+        "TEST": {"NAME": VAR / "test.sqlite3"},
+    }
 
 
 def name_of(given: str, placement: str, deployment: str) -> str:

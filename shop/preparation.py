@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
-from shop.database import name_of
+from shop.database import given, name_of
 
 CONTEXTS_OF = "SELECT DISTINCT app FROM django_migrations"
 
@@ -26,7 +26,7 @@ def data_elsewhere() -> dict[str, str]:
     mine = str(connection.settings_dict["NAME"])
     with_tables = {model._meta.app_label for model in apps.get_models()}
     missing = with_tables & set(settings.DEPLOYMENT.contexts) - _contexts_in(mine)
-    found = {}
+    found: dict[str, str] = {}
     for name in sorted(_names() - {mine}) if missing else ():
         found |= dict.fromkeys(missing & _contexts_in(name), name)
     return found
@@ -34,8 +34,9 @@ def data_elsewhere() -> dict[str, str]:
 
 def _names() -> set[str]:
     """Return the names of the databases of all deployments of all placements."""
+    name = str(given()["NAME"])
     return {
-        name_of(settings.DATABASE_GIVEN, placement, deployment)
+        name_of(name, placement, deployment)
         for placement, deployments in settings.TOPOLOGY.placements.items()
         for deployment in deployments
     }
