@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
+
+from shop.environment import VAR, env
 
 
 class Limits(NamedTuple):
@@ -27,6 +30,59 @@ class Limits(NamedTuple):
     lock: float
     statement: float
     idle: float
+
+
+def given() -> dict[str, Any]:
+    """Return what DATABASE_URL says."""
+    found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    return found
+
+
+def settings_for(placement: str, deployment: str) -> dict[str, Any]:
+    """Return Django's settings for a deployment's database."""
+    found = given()
+    sqlite = found["ENGINE"].endswith("sqlite3")
+    limits = Limits(
+        # SQLite locks the whole database, not a row: its writers queue for longer.
+        lock=env.float("DATABASE_LOCK_TIMEOUT", 5.0 if sqlite else 3.0),
+        statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
+        idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
+    )
+    found["NAME"] = name_of(str(found["NAME"]), placement, deployment)
+    if sqlite:
+        Path(found["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        return found | _sqlite(limits)
+    pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
+    options = postgresql_options(limits, deployment, found.get("OPTIONS", {}))
+    return found | {
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": pool, **options},
+    }
+
+
+def _sqlite(limits: Limits) -> dict[str, Any]:
+    # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
+    # with "database is locked", whatever the timeout.
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": limits.lock,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    return {
+        "CONN_MAX_AGE": None,
+        "OPTIONS": options,
+        "TEST": {"NAME": VAR / "test.sqlite3"},
+    }
+
+
+def name_of(given: str, placement: str, deployment: str) -> str:
+    """Return the name of a deployment's database, by the one that DATABASE_URL gives: in a
+    placement of several each has its own."""
+    if placement == "one":
+        return given
+    path = Path(given)
+    return str(path.with_name(f"{path.stem}-{deployment}{path.suffix}"))
 
 
 def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -74,3 +130,36 @@ def unlimited_statements() -> Iterator[None]:
         if connection.is_usable():
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
+
+
+def _remember_file(sender: Any, connection: Any, **kwargs: Any) -> None:
+    if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+        connection.opened_file = _file_of(connection)
+        if _refuse_lost_file not in connection.execute_wrappers:
+            connection.execute_wrappers.append(_refuse_lost_file)
+
+
+def _refuse_lost_file(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Refuse to read or write a file of SQLite that has been deleted or replaced since it was
+    opened: what is written there is lost. The next connection opens what is there by then."""
+    connection = context["connection"]
+    if _file_of(connection) == connection.opened_file:
+        return execute(sql, params, many, context)
+    connection.close_at = 0.0  # by close_old_connections, once this statement's cursor is closed
+    raise OperationalError(
+        f"{connection.settings_dict['NAME']} was deleted or replaced while it was in use: "
+        "put it back, or start the shop again"
+    )
+
+
+def _file_of(connection: Any) -> tuple[int, int] | None:
+    try:
+        found = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # for every statement
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+connection_created.connect(_remember_file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -150,39 +149,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 
 # The database: one per deployment
 
-DATABASES = {"default": env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")}
-_database = DATABASES["default"]
-_sqlite = _database["ENGINE"].endswith("sqlite3")
-# SQLite locks the whole database, not a row: its writers queue for longer.
-DATABASE_LIMITS = database.Limits(
-    lock=env.float("DATABASE_LOCK_TIMEOUT", 5.0 if _sqlite else 3.0),
-    statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
-    idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
-)
-if PLACEMENT != "one":
-    # Each deployment has a database of its own, named after it.
-    _name = Path(str(_database["NAME"]))
-    _database["NAME"] = str(_name.with_name(f"{_name.stem}-{DEPLOYMENT.name}{_name.suffix}"))
-if _sqlite:
-    # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
-    # with "database is locked", whatever the timeout.
-    _database["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": DATABASE_LIMITS.lock,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    }
-    _database["CONN_MAX_AGE"] = None
-    _database["TEST"] = {"NAME": VAR / "test.sqlite3"}
-    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-else:
-    _database["CONN_MAX_AGE"] = 0
-    _database["CONN_HEALTH_CHECKS"] = True
-    _database["OPTIONS"] = {
-        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5},
-        **database.postgresql_options(
-            DATABASE_LIMITS, DEPLOYMENT.name, _database.get("OPTIONS", {})
-        ),
-    }
+DATABASES = {"default": database.settings_for(PLACEMENT, DEPLOYMENT.name)}
 
 # The cache: one for all processes of a deployment
 

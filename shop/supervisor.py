@@ -1,12 +1,12 @@
 """Runs the processes of a deployment together: `python -m shop.supervisor`.
 
-It starts them, starts again what dies, and stops them all on Ctrl-C or SIGTERM. For one
-machine; a cluster has better ones. It imports nothing of Django, and so weighs little.
+It starts them, starts again what dies or is frozen, and stops them all on Ctrl-C or SIGTERM. For
+one machine; a cluster has better ones. It imports nothing of Django, and so weighs little.
 """
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -17,63 +17,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from time import monotonic
-from types import FrameType
+from typing import IO
 
-from shop import tls, topology
+from shop import heartbeat, tls, topology
 from shop.policies import TopologyError
+from shop.processes import HERE, Child, Supervisor
 from shop.topology import ENTRY
 
 HOST = "127.0.0.1"
-STOP_SECONDS = 25.0  # a web process drains, then finishes gRPC calls, then HTTP requests
 # HTTP/2 is refused. A connection that is idle, or has sent half a head, is closed after 10 s.
 # Backpressure counts connections: more than these are not accepted.
 GRANIAN = ("--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "error")
 GRANIAN += ("--http1-header-read-timeout", "10000", "--backlog", "4096", "--backpressure", "8192")
-HERE = Path(__file__).resolve().parent.parent
-
-
-@dataclass
-class Child:
-    """One process: how it is started, and the process that runs now."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    quick_deaths: int = field(default=0)
-
-    def start(self) -> None:
-        """Start it. It gets a session of its own, so that a Ctrl-C reaches only us."""
-        self.started = monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=HERE,
-            env=self.environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-
-    def died(self) -> bool:
-        """Whether it runs no more."""
-        return self.process is not None and self.process.poll() is not None
-
-    def end(self, number: int) -> None:
-        """Send a signal to it and to whatever it has started, even where it is dead itself."""
-        assert self.process
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
-    def pause(self) -> float:
-        """Seconds to wait before it is started again: none, unless it keeps dying at once."""
-        if monotonic() - self.started > 10:
-            self.quick_deaths = 0
-        self.quick_deaths += 1
-        return 0.0 if self.quick_deaths < 3 else min(2.0 ** (self.quick_deaths - 3), 30.0)
+VAR = Path(os.environ.get("VAR_DIR", HERE / "var"))
 
 
 def children(deployment: topology.Deployment) -> Iterator[Child]:
@@ -99,55 +57,6 @@ def children(deployment: topology.Deployment) -> Iterator[Child]:
         yield Child("relay", [python, "manage.py", "relay"], environment)
 
 
-class Supervisor:
-    """Keeps children running until told to stop."""
-
-    def __init__(self, children: list[Child]) -> None:
-        self._children = children
-        self._stopping = threading.Event()
-
-    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Ask the supervisor to end. A signal handler, too."""
-        self._stopping.set()
-
-    def run(self, when_started: Callable[[threading.Event], None]) -> None:
-        """Run until stopped. `when_started` is called beside, in a thread of its own."""
-        for child in self._children:
-            child.start()
-        threading.Thread(target=when_started, args=(self._stopping,), daemon=True).start()
-        due: dict[str, float] = {}
-        while not self._stopping.wait(0.1):
-            for child in self._children:
-                if child.name in due:
-                    if monotonic() >= due[child.name]:
-                        del due[child.name]
-                        child.start()
-                elif child.died():
-                    child.end(signal.SIGKILL)
-                    due[child.name] = monotonic() + child.pause()
-                    assert child.process
-                    say(f"{child.name} ended ({child.process.returncode}); starting it again")
-        self._stop_all()
-
-    def _stop_all(self) -> None:
-        for child in self._children:
-            assert child.process
-            child.process.terminate()
-        deadline = monotonic() + STOP_SECONDS
-        for child in self._children:
-            assert child.process
-            with suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.0, deadline - monotonic()))
-            child.end(signal.SIGKILL)
-            child.process.wait()
-        say("stopped")
-
-
-def say(text: str) -> None:
-    """A line for whoever watches."""
-    print(f"shop: {text}", flush=True)
-
-
 def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event], None]:
     """Prints, once the shop answers, where it is and how an order is placed."""
     entry = next((d for d in deployments if ENTRY in d.contexts), deployments[0])
@@ -155,7 +64,7 @@ def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event
     def wait_and_print(stopping: threading.Event) -> None:
         waiting = {(http, _certificates(d)) for d in deployments for http in d.http}
         while waiting and not stopping.wait(0.1):
-            waiting = {one for one in waiting if not _answers(*one)}
+            waiting = {one for one in waiting if not _answers("ready", *one)}
         if not stopping.is_set():
             print(WELCOME.format(url=f"http://{entry.http[0]}", grpc=entry.grpc[0]), flush=True)
 
@@ -166,13 +75,13 @@ def _certificates(deployment: topology.Deployment) -> tls.Certificates | None:
     return tls.certificates(os.environ) if deployment.inside else None
 
 
-def _answers(address: str, certificates: tls.Certificates | None) -> bool:
+def _answers(what: str, address: str, certificates: tls.Certificates | None) -> bool:
     context = certificates.context() if certificates else None
     if context:
         context.check_hostname = False  # certificates name deployments, not addresses
-    url = f"{'https' if context else 'http'}://{address}/health/ready"
+    url = f"{'https' if context else 'http'}://{address}/health/{what}"
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context):
+        with urllib.request.urlopen(url, timeout=5, context=context):
             return True
     except (urllib.error.URLError, OSError):
         return False
@@ -213,13 +122,24 @@ def main() -> None:
     for deployment in deployments:
         for address in (*deployment.http, *deployment.grpc):
             _refuse_taken(address)
+    locks = [_lock(deployment) for deployment in deployments]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if not all(pool.map(_prepare, deployments)):
             sys.exit("shop: could not prepare the database")
-    supervisor = Supervisor(_children(deployments))
+    supervisor = Supervisor(_children(deployments), _frozen_seconds())
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGINT, supervisor.stop)
     supervisor.run(welcome(deployments))
+    for lock in locks:
+        lock.close()
+
+
+def _frozen_seconds() -> float:
+    given = os.environ.get("FROZEN_SECONDS", "45")
+    try:
+        return float(given)
+    except ValueError:
+        sys.exit(f"shop: FROZEN_SECONDS is {given!r}, which is no number")
 
 
 def _topology() -> topology.Topology:
@@ -263,6 +183,19 @@ def _refuse_taken(address: str) -> None:
             sys.exit(f"shop: port {port} is in use; choose others: PORT=8080 GRPC_PORT=50052 …")
 
 
+def _lock(deployment: topology.Deployment) -> IO[str]:
+    """Return a file that is locked for as long as it is open: a second supervisor of the same
+    deployment would make the same database at the same time."""
+    file = VAR / "run" / f"{_placement()}-{deployment.name}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"shop: it runs already in {VAR}; stop it, or choose another VAR_DIR=…")
+    return lock
+
+
 def _environment(deployment: topology.Deployment) -> dict[str, str]:
     # Without a bound, glibc gives each thread a heap of its own, and never takes it back.
     return {
@@ -283,17 +216,24 @@ def _prepare(deployment: topology.Deployment) -> bool:
 def _children(deployments: list[topology.Deployment]) -> list[Child]:
     found = []
     for deployment in deployments:
+        addresses = iter(deployment.http)
         for child in children(deployment):
+            if child.name.startswith("web"):
+                address, certificates = next(addresses), _certificates(deployment)
+                child.alive = partial(_answers, "live", address, certificates)
+            else:
+                _have_heartbeat(child, f"{deployment.name}-{child.name}")
             if len(deployments) > 1:
                 child.name = f"{deployment.name} {child.name}"
             found.append(child)
     return found
 
 
-def _die_with_parent() -> None:
-    # Linux only: where the supervisor is killed, its children end too, and free the port.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def _have_heartbeat(child: Child, name: str) -> None:
+    file = VAR.absolute() / "run" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    child.environment = child.environment | {heartbeat.VARIABLE: str(file)}
+    child.alive = heartbeat.Heartbeat(file)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from shop.supervisor import Child
+from shop.processes import Child, Supervisor
 from tests.chaos.running import Shop
 from tests.processes import ROOT
 
@@ -68,6 +69,75 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     running._supervisor.wait()
     running.eventually(lambda: not any(alive(pid) for pid in children.values()), within=20)
     running.stop()
+
+
+@pytest.mark.timeout(180)
+def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
+    """It is alive, so it was left as it was, and with it all that it should do."""
+    running = Shop(tmp_path, environment={"FROZEN_SECONDS": "12"})
+    try:
+        running.start()
+        frozen = running.children()
+        log = running.folder / "log"
+        for pid in frozen.values():
+            os.killpg(pid, signal.SIGSTOP)
+        for name, pid in frozen.items():
+            running.eventually(lambda n=name, p=pid: running.children().get(n, p) != p, within=60)  # type: ignore[misc]
+            assert f"shop: {name} shows no sign of life" in log.read_text()
+        running.eventually(running.ready, within=60)
+    finally:
+        running.stop()
+
+
+def test_a_supervisor_that_stood_still_kills_nothing() -> None:
+    """A laptop that was closed for an hour would have all its processes killed."""
+    child = Child("relay", [sys.executable, "-c", "input()"], alive=lambda: False)
+    supervisor = Supervisor([child], frozen_seconds=60)
+    child.start()
+    assert child.process
+    try:
+        child.alive_at = monotonic() - 50
+        supervisor._allow_for_pause(3600)
+        child.alive_at -= 3600  # an hour has passed
+        supervisor._keep_running(child)
+        assert child.process.poll() is None
+        child.alive_at -= 50
+        supervisor._keep_running(child)
+        assert child.process.wait(30) == -signal.SIGKILL
+    finally:
+        child.process.kill()
+        child.process.wait()
+
+
+SIGNAL_AT_ITS_WORST = """
+import os, signal, sys
+from shop.processes import Supervisor
+
+def once_more(frame, event, arg):
+    # Whoever has set an Event holds its lock here.
+    if event == "call" and frame.f_code.co_name == "notify_all":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+supervisor = Supervisor([])
+signal.signal(signal.SIGTERM, supervisor.stop)
+sys.setprofile(once_more)
+os.kill(os.getpid(), signal.SIGTERM)
+supervisor.run(lambda stopping: None)
+"""
+
+
+def test_two_signals_close_together_stop_it() -> None:
+    """The second one came while the first held a lock that its handler takes: a deadlock."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_ITS_WORST],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "shop: stopped\n"
 
 
 def start(port: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from django.db import DatabaseError, close_old_connections
 
+from shop import heartbeat
 from shop.jobs.models import Lease
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def lead(
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     renew_at = 0.0
     while not stop.is_set():
+        heartbeat.beat()
         busy = False
         try:
             close_old_connections()

@@ -17,7 +17,7 @@ from protos.payment_pb2 import PaymentReceived
 from shop.events.models import Delivery, Unreadable
 from shop.events.store import record
 from shop.jobs.models import Lease
-from shop.supervisor import Child, Supervisor
+from shop.processes import Child, Supervisor
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE
 from tests.machine import eventually
 from tests.processes import environment
