@@ -637,7 +637,7 @@ def test_a_frozen_peer_takes_a_share_of_the_house_only(
             others = [await other.being_asked() for _ in range(20)]
             live = await gateway.being_asked(target="/health/live")
             refused = [one.result() for one in asked if one.done()]
-            assert len(frozen.asked) == POLICY.concurrency
+            assert 0 < len(frozen.asked) <= POLICY.concurrency
             frozen.stopped.set()
             await asyncio.gather(*asked)
             await other.gateway.close()
