@@ -29,8 +29,8 @@ from shop.topology import ENTRY
 HOST = "127.0.0.1"
 # HTTP/2 is refused. A connection that is idle, or has sent half a head, is closed after 10 s.
 # Backpressure counts connections: more than these are not accepted.
-GRANIAN = ("--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "error")
-GRANIAN += ("--http1-header-read-timeout", "10000", "--backlog", "4096", "--backpressure", "8192")
+GRANIAN = ["--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "error"]
+GRANIAN += ["--http1-header-read-timeout", "10000", "--backlog", "4096", "--backpressure", "8192"]
 VAR = Path(os.environ.get("VAR_DIR", HERE / "var"))
 
 

@@ -21,9 +21,9 @@ class Address:
     under_way: int = 0
     aside_until: float = 0.0
 
-    def put_aside(self, seconds: float = ASIDE_SECONDS) -> None:
-        """For a while, others are asked first."""
-        self.aside_until = monotonic() + seconds
+    def put_aside(self, seconds: float | None = None) -> None:
+        """For a while, a second unless said otherwise, others are asked first."""
+        self.aside_until = monotonic() + (ASIDE_SECONDS if seconds is None else seconds)
 
 
 class Addresses:

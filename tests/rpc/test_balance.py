@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
-from shop.rpc import balance
+from shop.rpc import addresses, balance
 from shop.rpc.balance import Peer
 from tests.gateway.upstream import OK, Upstream, upstream
 
@@ -73,7 +73,7 @@ def test_failures_do_not_count_as_under_way(three: list[Upstream], nowhere: str)
     three[0].answer, three[0].breaks_off = OK, False
     with pytest.raises(ZeroDivisionError), balanced.ask("GET", "/", repeatable=True, timeout=5.0):
         raise ZeroDivisionError
-    assert [address.under_way for address in balanced._addresses] == [0, 0]
+    assert [address.under_way for address in balanced._addresses.all] == [0, 0]
 
 
 def test_where_nobody_listens_another_is_asked_whatever_it_is(
@@ -149,13 +149,13 @@ def test_an_answer_is_an_answer(three: list[Upstream]) -> None:
 def test_whoever_leaves_is_asked_last_for_a_while(
     three: list[Upstream], told: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(balance, "ASIDE_SECONDS", 60.0)
+    monkeypatch.setattr(addresses, "ASIDE_SECONDS", 60.0)
     three[0].answer, three[0].breaks_off = told, True
     balanced = peer(*three[:2])
     assert [ask(balanced, repeatable=True) for _ in range(40)] == [200] * 40
     assert asked(three)[0] == 1  # not at all by chance once in 2**40
 
-    monkeypatch.setattr(balance, "monotonic", lambda: float("inf"))  # the while is over
+    monkeypatch.setattr(addresses, "monotonic", lambda: float("inf"))  # the while is over
     three[0].answer, three[0].breaks_off = OK, False
     for _ in range(40):
         with balanced.ask("GET", "/", repeatable=True, timeout=None) as answer:

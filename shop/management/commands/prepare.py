@@ -11,6 +11,7 @@ from django.db.migrations.exceptions import InconsistentMigrationHistory, NodeNo
 
 from shop import preparation
 from shop.environment import VAR, env
+from shop.events import subscriptions
 
 ELSEWHERE = """\
 {mine} has no {contexts} yet, but {theirs} has, from another placement.
@@ -19,8 +20,6 @@ ELSEWHERE = """\
   `manage.py events status` shows nothing that waits, prepare with --empty, and copy the tables
   {tables}; events and sagas stay behind.
   To begin without it: EMPTY=1 make …, or manage.py prepare --empty."""
-
-from shop.events import subscriptions
 
 
 class Command(BaseCommand):
