@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from celery.app.task import Task
+from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from kombu.message import Message
 
-from apps.payments.providers import TestProvider
 from shop.events.relay import Relay
 from shop.rpc import served, server
 from shop.rpc.intercepted import InterceptedCall
@@ -28,8 +28,6 @@ PLACES: tuple[tuple[str, Any, str], ...] = (
     ("a call", InterceptedCall, "__call__"),
     ("an answer", served, "run"),
     ("an answer", server, "run"),
-    ("a charge", TestProvider, "charge"),
-    ("the provider's refund", TestProvider, "refund"),
     ("a publish", Relay, "_put"),
     ("an enqueue", Task, "apply_async"),
     ("an acknowledgment", Message, "ack"),
@@ -45,7 +43,7 @@ class Points:
 
     def install(self) -> None:
         """Put points around everything that leaves a trace outside this process."""
-        for kind, owner, name in PLACES:
+        for kind, owner, name in (*PLACES, *_of_the_provider()):
             setattr(owner, name, self._around(kind, getattr(owner, name)))
         connection_created.connect(self._watch, weak=False)
 
@@ -74,6 +72,14 @@ class Points:
         if alone and sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE")):
             return self._around("a statement", execute)(sql, params, many, context)
         return execute(sql, params, many, context)
+
+
+def _of_the_provider() -> list[tuple[str, Any, str]]:
+    if not apps.is_installed("apps.payments"):
+        return []
+    from apps.payments.providers import TestProvider
+
+    return [("a charge", TestProvider, "charge"), ("the provider's refund", TestProvider, "refund")]
 
 
 def die_at(point: int) -> Points:
