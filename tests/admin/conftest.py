@@ -17,7 +17,7 @@ from apps.users import sessions
 from apps.users.models import User
 from shop.api.models import Attempts
 from shop.events import unreadable
-from shop.events.models import RefusedEvent, RelayPosition, Subscription
+from shop.events.models import RefusedEvent, RelayPosition, Subscription, TransactionOffset
 from shop.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
@@ -69,6 +69,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     Group.objects.create(name="packers")
     Subscription.objects.create(handler="orders.give_back")
     RelayPosition.objects.create(name="relay")
+    TransactionOffset.objects.create(id=1000, server="another", value=1)
     Attempts.objects.create(key="account alice from 127.0.0.1", ends_at=timezone.now())
     unreadable.park("orders", b"{", {}, "no JSON")
     RefusedEvent.objects.create(event_id=uuid4(), type="order.OrderPaid", stream="s", error="no")

@@ -26,8 +26,9 @@ OF_A_MODEL = {"", "add/", ROW, f"{ROW}history/", f"{ROW}delete/", f"{ROW}change/
 # The buttons of a row's page, of which each needs Django's permission to change the model's rows.
 BUTTONS = {
     "events/delivery": {"retry_one", "replay_one", "discard_one"},
+    "events/refusedevent": {"dismiss_one"},
     "saga/saga": {"retry_one"},
-    "users/user": {"give_credit"},
+    "users/user": {"give_credit", "confirm_one"},
     "users/session": {"end_one"},
     "inventory/product": {"restock"},
     "payments/payment": {"refund_one"},

@@ -20,7 +20,7 @@ from apps.inventory.models import Product
 from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderPaid
 from protos.user_pb2 import UserUpdated
-from shop.events import kafka
+from shop.events import kafka, store
 from shop.events.kafka import Kafka, NotTaken
 from shop.events.models import Event, RelayPosition
 from shop.events.store import record
@@ -188,9 +188,10 @@ def test_a_broker_that_is_back_elsewhere_gets_what_is_missing(settings: Any) -> 
 
 
 def test_what_kafka_does_not_take_is_named_and_nothing_overtakes_it(
-    sink: Kafka, broker: Cluster, settings: Any
+    sink: Kafka, broker: Cluster, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a stream would go on without it, or the log would not say why nothing comes."""
+    monkeypatch.setattr(store, "MAX_DATA", 4_000_000)
     record_some(orders=2)
     with transaction.atomic():
         large = record(UserUpdated(name="x" * 2_000_000), stream="user-1")

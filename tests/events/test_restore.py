@@ -56,8 +56,9 @@ class Readers:
             relay.refresh_from_db()
 
     def look(self) -> None:
-        events, self.reached = feed.read("orders", TYPES, self.reached)
-        self.read += [event.id for event in events]
+        page = feed.read("orders", TYPES, self.reached)
+        self.reached = page.reached
+        self.read += [event.id for event in page.events]
 
     def all_of(self, events: list[Event]) -> None:
         """Wait until both have come to the last of these, and see that they had each once."""

@@ -65,6 +65,8 @@ def calls(user: User, mug: Product, order_id: str, payment_id: str) -> Iterator[
     yield UserServiceStub, "GetUser", user_pb2.GetUserRequest(user_id=user.id)
     yield UserServiceStub, "UpdateUser", update
     yield UserServiceStub, "GetPreferences", user_pb2.GetPreferencesRequest(user_id=user.id)
+    confirm = user_pb2.CreateEmailConfirmationRequest(user_id=user.id)
+    yield UserServiceStub, "CreateEmailConfirmation", confirm
     yield UserServiceStub, "DebitCredit", debit
     yield (
         UserServiceStub,
