@@ -139,7 +139,7 @@ def _target(request: HttpRequest) -> str:
     """Path and query. WSGI has decoded the path; encoded again it is what was routed here, and
     cannot mean another one to the upstream. Dot segments could, to whatever stands between."""
     if DOT_SEGMENT.search(request.path_info):
-        raise NotFound
+        raise NotFound("There is nothing at this address.")
     query = quote(request.META["QUERY_STRING"].encode("latin-1"), safe=PRINTABLE)
     return quote(request.path_info) + (f"?{query}" if query else "")
 

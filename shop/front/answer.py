@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from rest_framework.exceptions import APIException
 
+from shop.api.csp import DATA
 from shop.api.errors import PROBLEM, problem
 from shop.telemetry import tracing
 from shop.telemetry.health import leaving
@@ -20,6 +21,14 @@ from shop.telemetry.middleware import request_id
 Scope = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 PART = 65_536
+# Django's middleware gives its answers the same.
+SECURITY = {
+    "Content-Security-Policy": DATA,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 HOP_BY_HOP = {"connection", "transfer-encoding"}  # of a body that has been read whole
 
 
@@ -52,6 +61,7 @@ def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str)
         "Content-Type": "application/json",
         "Content-Length": str(len(encoded)),
         "X-Request-ID": environ["HTTP_X_REQUEST_ID"],
+        **SECURITY,
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     return Answer(status, [(n.encode(), v.encode()) for n, v in given.items()], encoded)

@@ -21,7 +21,7 @@ from shop.events.models import Delivery, Event
 from shop.jobs.models import Job
 from shop.saga.models import Saga, SagaLog
 from tests.chaos.running import Shop
-from tests.differential.client import HEX, TIME, UUID, Client
+from tests.differential.client import HEX, HOST, SIGNED, TIME, UUID, Client
 
 Rows = Counter[str]
 NOT_COMPARED = {
@@ -90,7 +90,7 @@ def _add(found: dict[str, Rows], model: type[models.Model], rows: Any, client: C
 
 
 def _shown(value: Any, client: Client) -> str:
-    text = TIME.sub("a time", str(value))
+    text = TIME.sub("a time", HOST.sub("shop", SIGNED.sub("token=…", str(value))))
     text = HEX.sub(lambda found: _dashed(found[0]), text)
     text = re.sub(r"\([0-9a-f]{8}\)", "(…)", text)
     return UUID.sub(lambda found: client.name(found[0]), text)

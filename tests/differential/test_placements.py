@@ -161,7 +161,7 @@ def _assert_none_unintended(differences: list[Difference], sides: list[Side]) ->
 
 def test_the_same_traffic_has_the_same_answers_and_leaves_the_same_rows(sides: list[Side]) -> None:
     """A placement that answers, refuses, delivers or stores anything else than the others."""
-    count = int(os.environ.get("DIFFERENTIAL_REQUESTS", "500"))
+    count = int(os.environ.get("DIFFERENTIAL_REQUESTS", "200"))
     _assert_none_unintended(compare(sides, SEED, count), sides)
 
 
