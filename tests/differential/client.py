@@ -15,7 +15,7 @@ UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 HEX = re.compile(r"\b[0-9a-f]{32}\b")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?")
 HOST = re.compile(r"http://127\.0\.0\.1:\d+")
-SIGNED = re.compile(r"token=[\w:.-]+")
+SIGNED = re.compile(r"token=[\w:.%-]+")
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 CURSOR = re.compile(r"cursor=[\w%=]+")
 SECONDS_LEFT = re.compile(r";t=\d+$")  # of a rate limit's window
