@@ -22,7 +22,7 @@ def read_on(name: str) -> bool:
     from shop.events import feed
 
     after = feed.reached()[name]
-    events, _ = feed.read("orders", [], after, PAGE)
+    events = feed.read("orders", [], after, PAGE).events
     for event in events:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(

@@ -51,8 +51,7 @@ def test_the_first_appends_of_a_run_agree_on_its_offset() -> None:
     found: list[str] = []
 
     def all_read() -> bool:
-        events, _ = feed.read("orders", HEARD, place(before))
-        found[:] = [event.subject for event in events]
+        found[:] = [e.subject for e in feed.read("orders", HEARD, place(before)).events]
         return len(found) >= 40
 
     eventually(all_read)
