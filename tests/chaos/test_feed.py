@@ -134,6 +134,8 @@ def keep_open(seconds: float, begun: threading.Event) -> None:
     """A transaction that has written, and takes its time."""
     try:
         with transaction.atomic():
+            with connection.cursor() as cursor:  # the shop's own limit is shorter
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             record(OrderCreated(order_id="slow"), stream="order-slow")
             begun.set()
             time.sleep(seconds)
