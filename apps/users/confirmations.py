@@ -15,8 +15,8 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from apps.users import queries
 from apps.users.models import User
-from apps.users.queries import UserNotFound
 from protos.user_pb2 import EmailConfirmationRequested, EmailConfirmed
 from shop.api import limits
 from shop.events.store import record
@@ -54,7 +54,7 @@ def request(user: User) -> None:
 @transaction.atomic
 def request_again(*, user_id: int) -> User:
     """Have a confirmation mail sent once more. Raises AlreadyConfirmed and TooManyAttempts."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     if user.email_confirmed:
         raise AlreadyConfirmed
     _request(user)
@@ -87,7 +87,7 @@ def confirm(*, token: str) -> User:
 @transaction.atomic
 def confirm_by_staff(*, user_id: int) -> None:
     """Confirm a user's address without a token."""
-    _confirm(_locked(user_id))
+    _confirm(queries.locked(user_id))
 
 
 @transaction.atomic
@@ -104,10 +104,3 @@ def _confirm(user: User) -> None:
     user.email_confirmed_at = timezone.now()
     user.save(update_fields=["email_confirmed_at"])
     record(EmailConfirmed(user_id=user.id, email=user.email), stream=user.stream)
-
-
-def _locked(user_id: int) -> User:
-    user = User.objects.select_for_update().filter(id=user_id).first()
-    if user is None:
-        raise UserNotFound(user_id)
-    return user

@@ -18,6 +18,14 @@ def user(user_id: int) -> User:
     return found
 
 
+def locked(user_id: int) -> User:
+    """A user that nobody else can change until the transaction ends."""
+    found = User.objects.select_for_update().filter(id=user_id).first()
+    if found is None:
+        raise UserNotFound(user_id)
+    return found
+
+
 def preferences(user_id: int) -> Preferences:
     found = Preferences.objects.filter(user_id=user_id).first()
     return found or Preferences(user=user(user_id))

@@ -8,9 +8,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from apps.users import confirmations
+from apps.users import confirmations, queries
 from apps.users.models import CreditEntry, Preferences, Session, User
-from apps.users.queries import UserNotFound
 from protos.user_pb2 import (
     AccessChanged,
     CreditChanged,
@@ -86,7 +85,7 @@ def update_profile(
     """
     given = {"name": name, "email": email.lower() if email else email, "address": address}
     with transaction.atomic():
-        user = _locked(user_id)
+        user = queries.locked(user_id)
         changes: dict[str, Any] = {
             k: v for k, v in given.items() if v is not None and v != getattr(user, k)
         }
@@ -110,7 +109,7 @@ def set_access(
     *, user_id: int, is_active: bool, is_staff: bool, is_superuser: bool, granted: list[str]
 ) -> None:
     """Say what a user may. Who has signed in keeps what their token says until it runs out."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     wanted = {
         "is_active": is_active,
         "is_staff": is_staff,
@@ -137,7 +136,7 @@ def set_access(
 @transaction.atomic
 def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> Preferences:
     """Say which mails a user wants."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     wanted = {"order_mails": order_mails, "account_mails": account_mails}
     preferences, _ = Preferences.objects.update_or_create(user=user, defaults=wanted)
     record(PreferencesChanged(user_id=user_id, **wanted), stream=user.stream)
@@ -147,7 +146,7 @@ def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> 
 @transaction.atomic
 def set_password(*, user_id: int, password: str) -> User:
     """Give a user a new password. Whoever is signed in with the old one has to sign in again."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     user.set_password(password)
     user.save(update_fields=["password"])
     Session.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
@@ -157,7 +156,7 @@ def set_password(*, user_id: int, password: str) -> User:
 @transaction.atomic
 def change_credit(*, key: str, user_id: int, amount: int, reason: str) -> User:
     """Give store credit, or take it where the amount is negative."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     if not CreditEntry.objects.filter(key=key).exists():
         _enter(user, key, amount, reason)
     return user
@@ -166,7 +165,7 @@ def change_credit(*, key: str, user_id: int, amount: int, reason: str) -> User:
 @transaction.atomic
 def debit_credit(*, payment_id: str, user_id: int, amount: int) -> User:
     """Take store credit for a payment, unless the payment has been taken back."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     if CreditEntry.objects.filter(key=_return_key(payment_id)).exists():
         raise PaymentReturned
     if not CreditEntry.objects.filter(key=_debit_key(payment_id)).exists():
@@ -177,7 +176,7 @@ def debit_credit(*, payment_id: str, user_id: int, amount: int) -> User:
 @transaction.atomic
 def return_credit(*, payment_id: str, user_id: int) -> User:
     """Give back what a payment took, be it nothing: it takes nothing any more."""
-    user = _locked(user_id)
+    user = queries.locked(user_id)
     if not CreditEntry.objects.filter(key=_return_key(payment_id)).exists():
         taken = CreditEntry.objects.filter(key=_debit_key(payment_id)).first()
         _enter(user, _return_key(payment_id), -taken.amount if taken else 0, "refund")
@@ -211,13 +210,6 @@ def _change(user: User, changes: dict[str, Any]) -> None:
     except IntegrityError:
         raise Taken("email") from None
     user.refresh_from_db()
-
-
-def _locked(user_id: int) -> User:
-    user = User.objects.select_for_update().filter(id=user_id).first()
-    if user is None:
-        raise UserNotFound(user_id)
-    return user
 
 
 def _enter(user: User, key: str, amount: int, reason: str) -> None:
