@@ -97,6 +97,10 @@ def _routes(topology: Topology) -> Iterator[Problem]:
             yield Problem(place, f"{route!r} is another context's too")
     for context in contexts:
         yield from _guarded(topology, context)
+        for pattern in context.composed:
+            if not any(pattern.startswith(f"{route}/") for route, _ in routes):
+                place = ("contexts", context.name, "composed")
+                yield Problem(place, f"{pattern!r} is under no context's routes")
 
 
 def _guarded(topology: Topology, context: Context) -> Iterator[Problem]:

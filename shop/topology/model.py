@@ -19,6 +19,7 @@ Timeout = Annotated[float, Field(strict=True, ge=0.001, le=600)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=600)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
 Route = Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+)+$")]
+Pattern = Annotated[str, StringConstraints(pattern=r"^(/([\w.-]+|\*))+$")]  # "*": one part
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
 # Names of host and Kubernetes objects come from it, and of environment variables.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
@@ -38,6 +39,7 @@ class Context:
     calls: tuple[str, ...] = ()  # the contexts that it may call
     permissions: tuple[str, ...] = ()  # that staff may have here
     routes: tuple[Route, ...] = ()  # of its public API, such as "/api/orders"
+    composed: tuple[Pattern, ...] = ()  # paths among others' routes that it answers itself
     guarded: dict[Route, str] = Field(default_factory=dict)  # permissions that the edge asks for
     secrets: tuple[Variable, ...] = ()  # environment variables that only its deployment gets,
     settings: tuple[Variable, ...] = ()  # and those of them that may be seen

@@ -100,6 +100,11 @@ CANNOT_RUN = {
         '"/api/cats" = "',
         "is under none of its routes",
     ),
+    "a composed path of nobody": (
+        '["/api/orders/*/summary"]',
+        '["/api/cats/*/summary"]',
+        r"gateway\.composed: '/api/cats/\*/summary' is under no context's routes",
+    ),
     "an unknown permission": (
         '= "admin:orders" }',
         '= "admin:all" }',
@@ -206,9 +211,8 @@ def test_without_what_only_deployment_needs_it_runs(tmp_path: Path, table: str) 
 def test_each_fault_is_one_line_with_its_place(tmp_path: Path) -> None:
     """Whoever has made three mistakes would start the shop four times."""
     file = tmp_path / "topology.toml"
-    file.write_text(
-        GOOD.replace("timeout = 5.0", "timeout = 0").replace("retries = 2 ", "retries = -1 ")
-    )
+    no_time = GOOD.replace("timeout = 5.0", "timeout = 0")
+    file.write_text(no_time.replace("retries = 2 ", "retries = -1 "))
     with pytest.raises(TopologyError) as raised:
         topology.load(file)
     lines = str(raised.value).splitlines()
