@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "shop.api.csp.ContentSecurityPolicy",
     "shop.telemetry.middleware.RequestId",
+    "shop.telemetry.middleware.Probes",
     "shop.rpc.internal.Shortcut",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -21,6 +21,7 @@ from shop.front.body import Bodies, Receive
 from shop.front.memory import Busy, Memory
 from shop.front.threads import Threads
 from shop.rpc.rest import LARGEST
+from shop.telemetry.middleware import PROBES
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Front:
             return problem_of(error, environ)
 
     async def _handle(self, environ: dict[str, Any], body: bytes) -> Answer:
-        route = self._forward and self._forward.route(environ)
+        probe = environ["PATH_INFO"] in PROBES
+        route = None if probe or self._forward is None else self._forward.route(environ)
         try:
             return await (route(body) if route else self._threads.run(environ, body))
         except Busy as error:
