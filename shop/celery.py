@@ -1,15 +1,15 @@
 """The Celery application: `celery -A shop worker -Q orders`."""
 
-import os
 from typing import Any
 
 from celery import Celery, bootsteps
 from django.conf import settings
 
 from shop import heartbeat
+from shop.environment import load_settings
 from shop.events import filesystem  # noqa: F401  # replaces kombu's transport of that name
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+load_settings()
 
 app = Celery("shop")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import environ
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from shop import development
+from shop.policies import TopologyError
+from shop.tls import TlsError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -21,16 +26,40 @@ SHOP_ENV = env.str("SHOP_ENV", "development")
 DEVELOPMENT = SHOP_ENV == "development"
 
 
-def required(name: str, in_development: str) -> str:
-    """What has a default in development only."""
+_missing: dict[str, str] = {}
+
+
+def required(name: str, in_development: str, what: str) -> str:
+    """Return a setting that has a default in development only.
+
+    One that is not set elsewhere is empty, and `refuse_missing` names it by `what`.
+    """
     value: str = env.str(name, in_development if DEVELOPMENT else "")
     if not value:
-        raise ImproperlyConfigured(f"{name} must be set where SHOP_ENV is {SHOP_ENV!r}")
+        _missing[name] = what
     return value
 
 
-def secret(name: str, make: Callable[[], str]) -> str:
-    """A secret from the environment. Only development makes its own, and keeps it."""
+def secret(name: str, make: Callable[[], str], what: str) -> str:
+    """Return a secret from the environment. Development makes its own once, and keeps it."""
     if DEVELOPMENT and not env.str(name, ""):
         return development.kept(VAR / "keys" / name.lower(), make)
-    return required(name, "").replace("\\n", "\n")
+    return required(name, "", what).replace("\\n", "\n")
+
+
+def refuse_missing(deployment: str) -> None:
+    """Raise ImproperlyConfigured with all settings that are missing, if any are."""
+    if _missing:
+        lines = "".join(f"\n  {name}: {what}" for name, what in _missing.items())
+        raise ImproperlyConfigured(
+            f"SHOP_ENV is {SHOP_ENV!r}: the deployment {deployment!r} does not start without{lines}"
+        )
+
+
+def load_settings() -> None:
+    """Load Django's settings. End the process with one text if they cannot be used."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  # the first access loads them
+    except (ImproperlyConfigured, TopologyError, TlsError) as error:
+        sys.exit(f"shop: {error}")

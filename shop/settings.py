@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from shop import database, development, jwk, quotas, tls, topology
-from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
+from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, refuse_missing, required, secret
 
 TESTING = "pytest" in sys.modules
 
@@ -28,10 +28,15 @@ GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])  # where this web proce
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
 TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
-SECRET_KEY = secret("SECRET_KEY", development.random_secret)
+SECRET_KEY = secret(
+    "SECRET_KEY", development.random_secret, "signs sessions and links; 50 random characters"
+)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
+_hosts = required("ALLOWED_HOSTS", "*", "the shop's host names, with commas between them")
+# Other deployments call this one by its own address.
+_own = {address.rpartition(":")[0] for address in DEPLOYMENT.http}
+ALLOWED_HOSTS = [*(host.strip() for host in _hosts.split(",")), *sorted(_own)]
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -118,13 +123,28 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/api/login/"
 LOGIN_REDIRECT_URL = "/api/orders"
-JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", development.rsa_key) if WITH_USERS else ""
-SERVICE_KEY = secret("SERVICE_KEY", development.random_secret)
+JWT_PRIVATE_KEY = (
+    secret("JWT_PRIVATE_KEY", jwk.new_private_key, "signs tokens; manage.py jwks --new makes one")
+    if WITH_USERS
+    else ""
+)
+SERVICE_KEY = secret(
+    "SERVICE_KEY",
+    development.random_secret,
+    "deployments prove themselves to each other by it; the same in all, 50 random characters",
+)
 SERVICE_KEY_FALLBACKS = env.str("SERVICE_KEY_FALLBACKS", "").replace(",", " ").split()
-JWT_PUBLIC_KEYS = jwk.public_keys("JWT_PUBLIC_KEYS", env.str("JWT_PUBLIC_KEYS", ""))
-if not (WITH_USERS or JWT_PUBLIC_KEYS):
-    required("JWT_PUBLIC_KEYS", "those of var/keys/")
-    JWT_PUBLIC_KEYS = (jwk.public_jwk(secret("JWT_PRIVATE_KEY", development.rsa_key)),)
+_trusted = env.str("JWT_PUBLIC_KEYS", "")
+if not (WITH_USERS or _trusted):
+    if DEVELOPMENT:
+        _pem = secret("JWT_PRIVATE_KEY", jwk.new_private_key, "")
+        _trusted = jwk.key_set([jwk.public_jwk(_pem)])
+    else:
+        _trusted = required("JWT_PUBLIC_KEYS", "", "manage.py jwks prints them where the users are")
+try:
+    JWT_PUBLIC_KEYS = jwk.public_keys(_trusted)
+except ValueError as error:
+    raise ImproperlyConfigured(f"JWT_PUBLIC_KEYS: {error}") from None
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
@@ -225,16 +245,31 @@ KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 
 # Payments and mail
 
-PAYMENT_PROVIDER = required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
+PAYMENT_PROVIDER = (
+    required(
+        "PAYMENT_PROVIDER",
+        "apps.payments.providers.TestProvider",
+        "the class that charges cards, as apps.payments.providers.Provider says",
+    )
+    if "payments" in DEPLOYMENT.contexts
+    else ""
+)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@localhost")
 MAIL_DIR = VAR / "mail"
 # Where customers reach the shop: the start of the links in mails.
 _gateway = TOPOLOGY.where(PLACEMENT, topology.ENTRY).http[0]
-PUBLIC_URL = required("PUBLIC_URL", f"http://{_gateway}").rstrip("/") if WITH_USERS else ""
-if required("EMAIL_URL", "files") == "files":
-    EMAIL_BACKEND = "shop.mail.FileBackend"
-else:
-    vars().update(env.email_url("EMAIL_URL"))
+PUBLIC_URL = (
+    required(
+        "PUBLIC_URL", f"http://{_gateway}", "where customers reach it: https://shop.example.com"
+    ).rstrip("/")
+    if WITH_USERS
+    else ""
+)
+EMAIL_BACKEND = "shop.mail.FileBackend"
+if "notifications" in DEPLOYMENT.contexts:
+    _mail = required("EMAIL_URL", "files", "the mail server: smtp+tls://user:password@host:587")
+    if _mail not in ("files", ""):
+        vars().update(env.email_url_config(_mail))
 # Of each read of the SMTP conversation, of which there are six or seven. A mail that is given up
 # may have been sent, and is sent again; so this is long, and the mail's lease is renewed meanwhile.
 EMAIL_TIMEOUT = 60
@@ -274,7 +309,7 @@ SPECTACULAR_SETTINGS = {
 # Static files, of the admin and of the API's pages
 
 STATIC_URL = "static/"
-STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+STATIC_ROOT = env.str("STATIC_ROOT", "" if DEVELOPMENT else str(BASE_DIR / "staticfiles")) or None
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 UNFOLD = {
     "SITE_TITLE": "The shop",
@@ -311,3 +346,5 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
     },
 }
+
+refuse_missing(DEPLOYMENT.name)

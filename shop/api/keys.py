@@ -7,12 +7,11 @@ from functools import cache
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.conf import settings
 from jwt.algorithms import RSAAlgorithm
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
-from shop.jwk import ALGORITHM, Jwk, public_jwk
+from shop.jwk import ALGORITHM, Jwk, private_key, public_jwk
 
 ISSUER = "shop"
 AUDIENCE = "shop"
@@ -51,7 +50,7 @@ def public_keys() -> tuple[Jwk, ...]:
 
 @cache
 def _private_key() -> Any:
-    return load_pem_private_key(settings.JWT_PRIVATE_KEY.encode(), password=None)
+    return private_key(settings.JWT_PRIVATE_KEY)
 
 
 @cache
