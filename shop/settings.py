@@ -269,7 +269,10 @@ EMAIL_BACKEND = "shop.mail.FileBackend"
 if "notifications" in DEPLOYMENT.contexts:
     _mail = required("EMAIL_URL", "files", "the mail server: smtp+tls://user:password@host:587")
     if _mail not in ("files", ""):
-        vars().update(env.email_url_config(_mail))
+        try:
+            vars().update(env.email_url_config(_mail))
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
 # Of each read of the SMTP conversation, of which there are six or seven. A mail that is given up
 # may have been sent, and is sent again; so this is long, and the mail's lease is renewed meanwhile.
 EMAIL_TIMEOUT = 60

@@ -48,6 +48,14 @@ def public_keys() -> tuple[Jwk, ...]:
     return (*own, *(key for key in settings.JWT_PUBLIC_KEYS if key not in own))
 
 
+def complaint() -> str:
+    """Return what is wrong with the keys, by the setting's name; empty if nothing is."""
+    try:
+        return "" if public_keys() else "JWT_PUBLIC_KEYS: it is a set of no keys"
+    except ValueError as error:
+        return f"JWT_PRIVATE_KEY: {error}"
+
+
 @cache
 def _private_key() -> Any:
     return private_key(settings.JWT_PRIVATE_KEY)
