@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from shop import heartbeat
 from shop.celery import Heartbeat
+from shop.front import Front
+from shop.front.threads import Threads
 from tests.processes import ROOT
 
 
@@ -77,4 +80,26 @@ def test_a_worker_beats_where_it_takes_tasks(beats: Callable[[], bool]) -> None:
 def test_a_worker_whose_broker_is_away_is_not_frozen(beats: Callable[[], bool]) -> None:
     """It would be restarted again and again, and the broker would not be back sooner."""
     Heartbeat(None).beat(SimpleNamespace(consumer=SimpleNamespace(connection=None)))
+    assert beats()
+
+
+def test_a_web_process_beats_on_its_event_loop(beats: Callable[[], bool]) -> None:
+    """Behind mutual TLS an orchestrator has no certificate to ask it with."""
+
+    async def live() -> None:
+        messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, Any]:
+            message = next(messages)
+            while message == "lifespan.shutdown" and not beats():
+                await asyncio.sleep(0)
+            return {"type": message}
+
+        async def send(message: dict[str, Any]) -> None:
+            """Nobody looks."""
+
+        async with asyncio.timeout(20):
+            await Front(Threads(lambda *_: []))({"type": "lifespan"}, receive, send)
+
+    asyncio.run(live())
     assert beats()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
+from shop import heartbeat
 from shop.front.answer import PART, Answer, Scope, environ_of, json_answer, problem_of
 from shop.front.body import Bodies, Receive
 from shop.front.memory import Busy, Memory
@@ -38,6 +39,12 @@ class Forward(Protocol):
 
     async def close(self) -> None:
         """Release connections; the process ends."""
+
+
+async def _beat() -> None:
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(heartbeat.SECONDS)
 
 
 class Front:
@@ -67,8 +74,10 @@ class Front:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        beating = asyncio.create_task(_beat())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        beating.cancel()
         if self._forward:
             await self._forward.close()
         await send({"type": "lifespan.shutdown.complete"})
