@@ -49,6 +49,8 @@ class Command(BaseCommand):
             call_command("seed_demo", stdout=self.stdout)
 
     def _collect_static(self) -> None:
+        if checks.collected():
+            return
         VAR.mkdir(parents=True, exist_ok=True)
         try:
             with (VAR / "static.lock").open("w") as lock:
