@@ -31,5 +31,5 @@ tar --exclude=__pycache__ -cf - manage.py topology.toml apps protos shop | tar -
 
 # Nothing is written there later, and nothing is compared with its source.
 "$target/venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-  "$target/venv/lib" "$target/app"
+  "$target/venv/lib" "$target/app/"{apps,protos,shop}
 du -sh "$target"

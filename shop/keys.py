@@ -47,7 +47,7 @@ def trusted() -> str:
     """Return the JSON Web Key Set that other deployments need as JWT_PUBLIC_KEYS."""
     from shop.environment import env, secret  # they read .env, and need Django
 
-    private = secret("JWT_PRIVATE_KEY", jwk.new_private_key, "")
+    private = secret("JWT_PRIVATE_KEY", jwk.new_private_key)
     if not private:
         sys.exit("shop: JWT_PRIVATE_KEY is not set; --new makes one")
     try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import database, development, jwk, quotas, tls, topology
+from shop import broker, database, development, jwk, quotas, tls, topology
 from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, refuse_missing, required, secret
 
 TESTING = "pytest" in sys.modules
@@ -28,15 +27,12 @@ GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])  # where this web proce
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
 TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in plain text
 
-SECRET_KEY = secret(
-    "SECRET_KEY", development.random_secret, "signs sessions and links; 50 random characters"
-)
+SECRET_KEY = secret("SECRET_KEY", development.random_secret)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
-_hosts = required("ALLOWED_HOSTS", "*", "the shop's host names, with commas between them")
+ALLOWED_HOSTS = [host.strip() for host in required("ALLOWED_HOSTS", "*").split(",")]
 # Other deployments call this one by its own address.
-_own = {address.rpartition(":")[0] for address in DEPLOYMENT.http}
-ALLOWED_HOSTS = [*(host.strip() for host in _hosts.split(",")), *sorted(_own)]
+ALLOWED_HOSTS += sorted({address.rpartition(":")[0] for address in DEPLOYMENT.http})
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -123,24 +119,14 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/api/login/"
 LOGIN_REDIRECT_URL = "/api/orders"
-JWT_PRIVATE_KEY = (
-    secret("JWT_PRIVATE_KEY", jwk.new_private_key, "signs tokens; manage.py jwks --new makes one")
-    if WITH_USERS
-    else ""
-)
-SERVICE_KEY = secret(
-    "SERVICE_KEY",
-    development.random_secret,
-    "deployments prove themselves to each other by it; the same in all, 50 random characters",
-)
+JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", jwk.new_private_key) if WITH_USERS else ""
+SERVICE_KEY = secret("SERVICE_KEY", development.random_secret)
 SERVICE_KEY_FALLBACKS = env.str("SERVICE_KEY_FALLBACKS", "").replace(",", " ").split()
 _trusted = env.str("JWT_PUBLIC_KEYS", "")
-if not (WITH_USERS or _trusted):
-    if DEVELOPMENT:
-        _pem = secret("JWT_PRIVATE_KEY", jwk.new_private_key, "")
-        _trusted = jwk.key_set([jwk.public_jwk(_pem)])
-    else:
-        _trusted = required("JWT_PUBLIC_KEYS", "", "manage.py jwks prints them where the users are")
+if DEVELOPMENT and not (WITH_USERS or _trusted):
+    _trusted = jwk.key_set([jwk.public_jwk(secret("JWT_PRIVATE_KEY", jwk.new_private_key))])
+elif not WITH_USERS:
+    required("JWT_PUBLIC_KEYS", _trusted)
 try:
     JWT_PUBLIC_KEYS = jwk.public_keys(_trusted)
 except ValueError as error:
@@ -192,41 +178,12 @@ CACHES = {
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 
-# The broker. Timeouts are explicit: without them a broker that hangs holds up whoever publishes.
+# The broker
 
 CELERY_BROKER_URL = env.str("BROKER_URL", "filesystem://")
 EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
-QUEUE_ARGUMENTS: dict[str, Any] = {}
-if EMBEDDED_BROKER:
-    _messages = VAR / "broker" / "messages"
-    _messages.mkdir(parents=True, exist_ok=True)
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "data_folder_in": str(_messages),
-        "data_folder_out": str(_messages),
-        "control_folder": str(VAR / "broker" / "bindings"),
-        "polling_interval": 0.05,
-    }
-elif CELERY_BROKER_URL.startswith("amqp"):
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "confirm_publish": True,
-        "read_timeout": 4,
-        "write_timeout": 4,
-    }
-    # All said, for RabbitMQ's defaults differ from one version to the next. At least once: a
-    # message that has killed its worker eight times is kept, for people to look at.
-    QUEUE_ARGUMENTS = {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": 8,
-        "x-dead-letter-exchange": "shop.dead",
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-else:
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "socket_timeout": 4,
-        "socket_connect_timeout": 4,
-        "socket_keepalive": True,
-    }
+CELERY_BROKER_TRANSPORT_OPTIONS = broker.transport_options(CELERY_BROKER_URL, VAR / "broker")
+QUEUE_ARGUMENTS = broker.queue_arguments(CELERY_BROKER_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -247,28 +204,17 @@ KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 # Payments and mail
 
 PAYMENT_PROVIDER = (
-    required(
-        "PAYMENT_PROVIDER",
-        "apps.payments.providers.TestProvider",
-        "the class that charges cards, as apps.payments.providers.Provider says",
-    )
+    required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
     if "payments" in DEPLOYMENT.contexts
     else ""
 )
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@localhost")
 MAIL_DIR = VAR / "mail"
-# Where customers reach the shop: the start of the links in mails.
 _gateway = TOPOLOGY.where(PLACEMENT, topology.ENTRY).http[0]
-PUBLIC_URL = (
-    required(
-        "PUBLIC_URL", f"http://{_gateway}", "where customers reach it: https://shop.example.com"
-    ).rstrip("/")
-    if WITH_USERS
-    else ""
-)
+PUBLIC_URL = required("PUBLIC_URL", f"http://{_gateway}").rstrip("/") if WITH_USERS else ""
 EMAIL_BACKEND = "shop.mail.FileBackend"
 if "notifications" in DEPLOYMENT.contexts:
-    _mail = required("EMAIL_URL", "files", "the mail server: smtp+tls://user:password@host:587")
+    _mail = required("EMAIL_URL", "files")
     if _mail not in ("files", ""):
         try:
             vars().update(env.email_url_config(_mail))
