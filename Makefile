@@ -44,6 +44,7 @@ lint: .venv/dev ## style, types, imports; contracts break nothing released; all 
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py topology check
+	$(BIN)/python manage.py topology render all --check
 	$(BIN)/python manage.py flow --check
 	$(BIN)/python manage.py asyncapi --check
 	$(BIN)/python manage.py subscriptions --check

@@ -22,6 +22,7 @@ from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
 
 from shop.environment import VAR, env
+from shop.topology import Deployment
 
 
 class Limits(NamedTuple):
@@ -41,7 +42,7 @@ def given() -> dict[str, Any]:
     return found
 
 
-def settings_for(placement: str, deployment: str) -> dict[str, Any]:
+def settings_for(deployment: Deployment) -> dict[str, Any]:
     """Return Django's settings for a deployment's database."""
     found = given()
     sqlite = found["ENGINE"].endswith("sqlite3")
@@ -51,12 +52,12 @@ def settings_for(placement: str, deployment: str) -> dict[str, Any]:
         statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
         idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
     )
-    found["NAME"] = name_of(str(found["NAME"]), placement, deployment)
+    found["NAME"] = name_of(str(found["NAME"]), deployment)
     if sqlite:
         Path(found["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         return found | _sqlite(limits)
     pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
-    options = postgresql_options(limits, deployment, found.get("OPTIONS", {}))
+    options = postgresql_options(limits, deployment.name, found.get("OPTIONS", {}))
     return found | {
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
@@ -79,13 +80,11 @@ def _sqlite(limits: Limits) -> dict[str, Any]:
     }
 
 
-def name_of(given: str, placement: str, deployment: str) -> str:
-    """Return the name of a deployment's database, by the one that DATABASE_URL gives: in a
-    placement of several each has its own."""
-    if placement == "one":
-        return given
+def name_of(given: str, deployment: Deployment) -> str:
+    """Return the name of a deployment's database, made of the one that DATABASE_URL gives."""
     path = Path(given)
-    return str(path.with_name(f"{path.stem}-{deployment}{path.suffix}"))
+    suffix = f"-{deployment.database}" if deployment.database else ""
+    return str(path.with_name(f"{path.stem}{suffix}{path.suffix}"))
 
 
 def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -> dict[str, Any]:

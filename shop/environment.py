@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from shop import development
-from shop.policies import TopologyError
 from shop.tls import TlsError
+from shop.topology import TopologyError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

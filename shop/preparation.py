@@ -36,9 +36,9 @@ def _names() -> set[str]:
     """Return the names of the databases of all deployments of all placements."""
     name = str(given()["NAME"])
     return {
-        name_of(name, placement, deployment)
-        for placement, deployments in settings.TOPOLOGY.placements.items()
-        for deployment in deployments
+        name_of(name, deployment)
+        for deployments in settings.TOPOLOGY.placements.values()
+        for deployment in deployments.values()
     }
 
 

@@ -15,6 +15,8 @@ TESTING = "pytest" in sys.modules
 # What runs here
 
 TOPOLOGY = topology.load(topology.path())
+if env.bool("SHOP_MESH", False):
+    TOPOLOGY = TOPOLOGY.in_mesh()  # a call is retried in one place only
 PLACEMENT = env.str("SHOP_PLACEMENT", "one")
 CHANNEL = env.str("CHANNEL", "grpc")  # how contexts of other deployments are called
 if CHANNEL not in ("grpc", "rest"):
@@ -156,7 +158,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 
 # The database: one per deployment
 
-DATABASES = {"default": database.settings_for(PLACEMENT, DEPLOYMENT.name)}
+DATABASES = {"default": database.settings_for(DEPLOYMENT)}
 
 # The cache: one for all processes of a deployment
 

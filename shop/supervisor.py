@@ -23,40 +23,27 @@ from typing import IO
 
 import environ
 
-from shop import heartbeat, tls, topology
-from shop.policies import TopologyError
+from shop import commands, heartbeat, tls, topology
 from shop.processes import HERE, Child, Supervisor
-from shop.topology import ENTRY
+from shop.topology import ENTRY, TopologyError
 
 HOST = "127.0.0.1"
-# HTTP/2 is refused. A connection that is idle, or has sent half a head, is closed after 10 s.
-# Backpressure counts connections: more than these are not accepted.
-GRANIAN = ["--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "error"]
-GRANIAN += ["--http1-header-read-timeout", "10000", "--backlog", "4096", "--backpressure", "8192"]
+environ.Env.read_env(HERE / ".env")  # as the processes do
 VAR = Path(os.environ.get("VAR_DIR", HERE / "var"))
 
 
 def children(deployment: topology.Deployment) -> Iterator[Child]:
     """The processes of a deployment: a web process for each of its addresses and, where a context
     has a contract, worker and relay."""
-    python, environment = sys.executable, _environment(deployment)
     pairs, certificates = deployment.pairs(), _certificates(deployment)
+    environment = _environment(deployment)
     for number, (http, grpc) in enumerate(pairs, 1):
-        host, _, port = http.rpartition(":")
-        web = [python, "-m", "granian", *GRANIAN, "--host", host.strip("[]"), "--port", port]
-        if certificates:
-            web += ["--ssl-certificate", certificates.cert, "--ssl-keyfile", certificates.key]
-            web += ["--ssl-ca", certificates.ca, "--ssl-client-verify"]
         name = f"web {number}" if len(pairs) > 1 else "web"
-        yield Child(name, [*web, "shop.serving:application"], environment | {"GRPC_LISTEN": grpc})
+        web = commands.web(http, certificates)
+        yield Child(name, [sys.executable, *web], environment | {"GRPC_LISTEN": grpc})
     if deployment.queues:
-        # In a container everything is root; Celery need not say so at every start.
-        worker = [python, "-W", "ignore:You're running the worker", "-m", "celery", "-A", "shop"]
-        worker += ["--quiet", "worker", "--loglevel", "warning", "-Q", ",".join(deployment.queues)]
-        worker += ["-P", "threads", "-c", "4"]
-        worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        yield Child("worker", worker, environment)
-        yield Child("relay", [python, "manage.py", "relay"], environment)
+        yield Child("worker", [sys.executable, *commands.worker(deployment)], environment)
+        yield Child("relay", [sys.executable, *commands.relay()], environment)
 
 
 def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event], None]:
@@ -117,7 +104,6 @@ OPEN = "shop: open at {url}, gRPC at {grpc}"  # where there are no demo accounts
 
 
 def main() -> None:
-    environ.Env.read_env(HERE / ".env")
     try:
         _take_port("PORT", "HTTP")
         _take_port("GRPC_PORT", "GRPC")
@@ -160,7 +146,7 @@ def _deployments() -> list[topology.Deployment]:
     """Those of the placement, or the one that SHOP_DEPLOYMENT names."""
     found = _topology()
     found.where(_placement(), ENTRY)
-    deployments = list(found.placements[_placement()].values())
+    deployments = found.deployments(_placement())
     if "SHOP_DEPLOYMENT" in os.environ:
         deployments = [found.deployment(_placement(), os.environ["SHOP_DEPLOYMENT"])]
     for deployment in deployments:
@@ -213,7 +199,7 @@ def _environment(deployment: topology.Deployment) -> dict[str, str]:
 
 
 def _prepare(deployment: topology.Deployment) -> bool:
-    command = [sys.executable, "manage.py", "prepare"]
+    command = [sys.executable, *commands.prepare()]
     return (
         subprocess.run(command, cwd=HERE, env=_environment(deployment), check=False).returncode == 0
     )

@@ -15,8 +15,6 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 from importlinter import cli
 
 from apps.users.models import Session
-from shop import topology
-from shop.policies import TopologyError
 from tests import walls
 from tests.processes import ROOT
 
@@ -144,79 +142,3 @@ def test_user_proto_stays_compatible_on_the_wire() -> None:
     assert file.service[0].name == "UserService"
     for name in ("GetUser", "CreateUser", "UpdateUser"):
         assert methods[name] == (f".user.{name}Request", ".user.UserResponse")
-
-
-TOPOLOGY = """
-[contexts.a]
-package = "a"
-calls = {a}
-[contexts.b]
-calls = {b}
-[calls]
-timeout = 1
-retries = 0
-retry_budget = 0.2
-concurrency = 1
-breaker_failures = 1
-breaker_seconds = 1
-[placements.one.all]
-contexts = {placed}
-http = "127.0.0.1:1"
-grpc = "127.0.0.1:2"
-"""
-
-
-@pytest.mark.parametrize(
-    ("entries", "complaint"),
-    [
-        ({"a": ["b"], "b": ["a"], "placed": ["a", "b"]}, "in a circle"),
-        ({"a": ["c"], "b": [], "placed": ["a", "b"]}, "contexts.a.calls: no context 'c'"),
-        ({"a": [], "b": [], "placed": ["a"]}, "context 'b' is placed 0 times"),
-        ({"a": [], "b": [], "placed": ["a", "b", "b"]}, "context 'b' is placed 2 times"),
-        ({"a": [], "b": [], "placed": ["a", "b", "x"]}, "no context 'x'"),
-    ],
-)
-def test_a_topology_that_cannot_work_is_refused(
-    tmp_path: Path, entries: dict[str, list[str]], complaint: str
-) -> None:
-    file = tmp_path / "topology.toml"
-    file.write_text(TOPOLOGY.format(**{key: str(value) for key, value in entries.items()}))
-    with pytest.raises(TopologyError, match=complaint):
-        topology.load(file)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ("timeout = 1", "timeout = 0", r"calls\.timeout: 0 is not a number from 0.001"),
-        ("timeout = 1", "timeout = true", r"calls\.timeout: True is not a number"),
-        ("retries = 0", "retries = 1.5", r"calls\.retries: 1\.5 is not a whole number"),
-        ("retry_budget = 0.2", "retry_budget = 20", r"calls\.retry_budget: 20 is not"),
-        ("concurrency = 1", 'concurrency = "all"', r"calls\.concurrency: 'all' is not"),
-        ("concurrency = 1", "concurency = 1", "calls: unknown key 'concurency'"),
-        ("[placements.one.all]", "[calls.b]\ntimeout = 2\n[placements.one.all]", "2 s is longer"),
-        ("[placements.one.all]", "[faults.c]\n[placements.one.all]", "faults.c: no context 'c'"),
-        (
-            "[placements.one.all]",
-            "[faults.b]\nabort = 'OK'\n[placements.one.all]",
-            r"faults\.b\.abort: 'OK'; there is: UNAVAILABLE",
-        ),
-        (
-            "[placements.one.all]",
-            "[faults.b]\ndelay_percent = 101\n[placements.one.all]",
-            r"faults\.b\.delay_percent: 101 is not a number from 0 to 100",
-        ),
-        ("[contexts.a]", "[contexts.a", "topology.toml: .*line"),
-    ],
-)
-def test_a_policy_that_cannot_be_meant_is_refused_by_its_name(
-    tmp_path: Path, old: str, new: str, complaint: str
-) -> None:
-    """Among them: a call that may take longer than its caller has."""
-    file = tmp_path / "topology.toml"
-    good = TOPOLOGY.format(a=["b"], b=[], placed=["a", "b"])
-    file.write_text(good)
-    topology.load(file)
-    file.write_text(good.replace(old, new, 1))
-    with pytest.raises(TopologyError, match=complaint):
-        topology.load(file)

@@ -19,7 +19,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from shop.supervisor import GRANIAN
+from shop.commands import GRANIAN
 from tests import services
 from tests.addresses import free_addresses
 from tests.machine import eventually

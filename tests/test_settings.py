@@ -138,7 +138,7 @@ def test_development_keeps_the_keys_that_it_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("SHOP_PLACEMENT", "nowhere", "unknown placement 'nowhere'; there is: one, split"),
+        ("SHOP_PLACEMENT", "nowhere", "unknown placement 'nowhere'; there is: mixed, one, split"),
         ("SHOP_DEPLOYMENT", "moon", "unknown deployment of placement 'one' 'moon'"),
     ],
 )

@@ -21,8 +21,8 @@ from yarl import URL
 
 from shop.api.errors import RETRY_AFTER
 from shop.circuit import Circuit
-from shop.policies import Policy
 from shop.rpc.addresses import FROZEN_SECONDS, Address, Addresses
+from shop.topology import Policy
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Upstream:
         self._name, self._tls = name, settings.TLS.context() if name and settings.TLS else None
         self._circuit = Circuit(policy.breaker_failures, policy.breaker_seconds)
         self._slots = asyncio.Semaphore(policy.concurrency)
-        self._waiting = 0
+        self._waiting, self._retries = 0, policy.retries > 0
         self._kept: aiohttp.ClientSession | None = None
 
     async def ask(
@@ -139,7 +139,8 @@ class Upstream:
                     raise TooSlow from None
                 except aiohttp.ClientError as error:
                     self._failed(address, error)
-                    again = repeatable and not isinstance(error, aiohttp.ClientPayloadError)
+                    broken = isinstance(error, aiohttp.ClientPayloadError)
+                    again = self._retries and repeatable and not broken
                     untried.remove(address)
                     repeatable, untried = False, untried or [address]
             if not again or monotonic() > ends:

@@ -20,8 +20,8 @@ from google.protobuf.message import Message
 
 from shop.cache import Answers, Found, Question, answers, forget
 from shop.events import handlers
-from shop.policies import Cached, TopologyError
 from shop.rpc.outcome import CallAnswer
+from shop.topology import Cached, TopologyError
 
 POLL_SECONDS = 0.01
 

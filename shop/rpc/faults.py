@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
-from shop.policies import Fault
 from shop.rpc.outcome import CallError
+from shop.topology import Fault
 
 
 class InjectedFault(grpc.UnaryUnaryClientInterceptor):

@@ -18,6 +18,7 @@ from shop.circuit import Circuit
 from shop.rpc import deadline, identity
 from shop.rpc.outcome import CallError
 from shop.telemetry.tracing import traced
+from shop.topology import Policy
 
 UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -42,13 +43,15 @@ def refuse_in_transaction(method: str) -> None:
 class Deadline(grpc.UnaryUnaryClientInterceptor):
     """Gives every call a timeout: its own or the default, cut to what the caller has left."""
 
-    def __init__(self, default: float) -> None:
-        self._default = default
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
-        timeout = self._default if details.timeout is None else details.timeout
+        timeout = details.timeout
+        if timeout is None:
+            timeout = self._policy.timeout_of(details.method)
         left = deadline.remaining()
         if left is not None:
             timeout = min(timeout, left)
@@ -80,8 +83,8 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
     FIRST_WAIT = 0.05
     RESERVE = 3.0  # retries that a quiet caller may make all the same
 
-    def __init__(self, retries: int, budget: float) -> None:
-        self._retries, self._share = retries, budget
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._tokens = self.RESERVE
         self._lock = threading.Lock()
 
@@ -89,10 +92,10 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
         with self._lock:
-            self._tokens = min(self._tokens + self._share, self.RESERVE)
+            self._tokens = min(self._tokens + self._policy.retry_budget, self.RESERVE)
         ends = monotonic() + details.timeout
         outcome = continuation(details, request)
-        for attempt in range(self._retries):
+        for attempt in range(self._policy.retries_of(details.method)):
             wait = random.uniform(0.5, 1.5) * self.FIRST_WAIT * 2**attempt  # noqa: S311
             late = monotonic() + wait >= ends
             if late or not self._may_repeat(details.method, outcome):
@@ -117,15 +120,9 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
     """Stops calling whoever does not answer: after so many failures in a row all calls fail at
     once for a while, then a single one goes to try, and its outcome decides."""
 
-    def __init__(
-        self,
-        failures: int,
-        seconds: float,
-        patience: float,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        self._patience = patience
-        circuit = Circuit(failures, seconds, clock)
+    def __init__(self, policy: Policy, clock: Callable[[], float] = monotonic) -> None:
+        self._policy = policy
+        circuit = Circuit(policy.breaker_failures, policy.breaker_seconds, clock)
         self._enter, self._leave, self._give_up = circuit.enter, circuit.leave, circuit.give_up
 
     def intercept_unary_unary(
@@ -139,7 +136,8 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
         except BaseException:
             self._give_up(era)
             raise
-        patient = details.timeout is None or details.timeout >= 0.9 * self._patience
+        usual = self._policy.timeout_of(details.method)
+        patient = details.timeout is None or details.timeout >= 0.9 * usual
         outcome.add_done_callback(lambda done: self._leave(era, _silent(done.code(), patient)))
         return outcome
 
@@ -147,8 +145,8 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
 class Bulkhead(grpc.UnaryUnaryClientInterceptor):
     """Lets so many calls be under way at once: a slow peer must not take all our threads."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._free = threading.BoundedSemaphore(concurrency)
+    def __init__(self, policy: Policy) -> None:
+        self._free = threading.BoundedSemaphore(policy.concurrency)
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import grpc
 from django.conf import settings
 
-from shop.policies import Policy
 from shop.rpc.balance import certified
 from shop.rpc.cached import CachedReads, rules_here
 from shop.rpc.faults import InjectedFault
@@ -21,6 +20,7 @@ from shop.rpc.intercepted import InterceptedChannel
 from shop.rpc.local import LocalChannel
 from shop.rpc.policy import Breaker, Bulkhead, Deadline, Identity, OutsideTransactions, Retry
 from shop.rpc.rest import RestChannel
+from shop.topology import Policy
 
 S = TypeVar("S")
 
@@ -85,10 +85,10 @@ def policed(
     """A channel on which the policies hold that hold on all, and more."""
     policies = (
         OutsideTransactions(),
-        Deadline(policy.timeout),
-        Retry(policy.retries, policy.retry_budget),
-        Breaker(policy.breaker_failures, policy.breaker_seconds, patience=policy.timeout),
-        Bulkhead(policy.concurrency),
+        Deadline(policy),
+        Retry(policy),
+        Breaker(policy),
+        Bulkhead(policy),
         *more,
     )
     return InterceptedChannel(channel, policies)
@@ -96,7 +96,7 @@ def policed(
 
 def caching(channel: grpc.Channel, policy: Policy, reads: CachedReads) -> grpc.Channel:
     """Return a channel that looks into the cache before it calls on a policed channel."""
-    return InterceptedChannel(channel, (OutsideTransactions(), Deadline(policy.timeout), reads))
+    return InterceptedChannel(channel, (OutsideTransactions(), Deadline(policy), reads))
 
 
 def grpc_channel(*addresses: str, name: str = "") -> grpc.Channel:

@@ -40,7 +40,7 @@ CALLERS, CALLS = 6, 40  # callers, and how many calls each makes
 PAUSE = 0.03  # seconds between them
 BIN = 0.1  # seconds
 # With its circuit breaker a layer would soon send nothing more; here it is looked at without.
-UNBROKEN = replace(POLICY, breaker_failures=10**9)
+UNBROKEN = replace(POLICY, breaker_failures=10_000)
 
 
 class Chain:

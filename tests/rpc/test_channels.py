@@ -18,7 +18,6 @@ from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
 from shop import topology
-from shop.policies import TopologyError
 from shop.refusal import Conflict, Declined, NotFound, OutcomeUnknown, from_error
 from shop.rpc import deadline, stubs
 from shop.rpc.local import LocalChannel
@@ -26,6 +25,7 @@ from shop.rpc.policy import CallInTransaction, Identity
 from shop.rpc.registry import registry
 from shop.rpc.rest import RestChannel
 from shop.rpc.server import Server
+from shop.topology import TopologyError
 from shop.wsgi import application
 
 POLICY = topology.load(Path(__file__).parents[2] / "topology.toml").policies["users"]
@@ -207,10 +207,11 @@ def test_every_call_has_a_deadline(users: Users, get: Get) -> None:
     users.behaviour = lambda request, context: (
         seen.append(context.time_remaining()) or pb.UserResponse()
     )
+    usual = POLICY.timeout_of("/user.UserService/GetUser")
     get()
-    get(timeout=2)
-    assert 4 < seen[0] <= 5.1
-    assert 1 < seen[1] <= 2.1
+    get(timeout=1)
+    assert usual - 1 < seen[0] <= usual + 0.1
+    assert 0 < seen[1] <= 1.1
 
 
 def test_a_callee_never_gets_more_than_is_left(users: Users, get: Get) -> None:

@@ -13,7 +13,6 @@ import pytest
 from protos.user_pb2 import GetUserRequest
 from protos.user_pb2_grpc import UserServiceStub
 from shop import topology
-from shop.policies import Fault
 from shop.rpc import deadline, faults, policy
 from shop.rpc.faults import InjectedFault
 from shop.rpc.intercepted import Details
@@ -21,6 +20,7 @@ from shop.rpc.local import LocalChannel
 from shop.rpc.outcome import CallAnswer, CallError
 from shop.rpc.policy import Breaker, Bulkhead, Retry
 from shop.rpc.stubs import policed
+from shop.topology import Fault, Policy
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
@@ -38,6 +38,10 @@ class Peer:
         self.calls += 1
         self.timeouts.append(details.timeout)
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+
+def with_policy(**values: Any) -> Policy:
+    return replace(Policy(5.0, 2, 0.2, 32, 5, 2.0), **values)
 
 
 class Clock:
@@ -63,33 +67,33 @@ def test_whoever_does_not_answer_is_asked_again_after_ever_longer_waits(
     no_waiting: list[float],
 ) -> None:
     peer = Peer(DOWN, DOWN, FINE)
-    assert ask(Retry(2, 0.2), peer).result() == "fine"
+    assert ask(Retry(with_policy(retries=2)), peer).result() == "fine"
     assert peer.calls == 3
     assert 0.025 <= no_waiting[0] <= 0.075 and 0.05 <= no_waiting[1] <= 0.15
 
 
 def test_waits_differ_so_that_callers_do_not_come_in_step(no_waiting: list[float]) -> None:
     for _ in range(20):
-        ask(Retry(1, 0.2), Peer(DOWN))
+        ask(Retry(with_policy(retries=1)), Peer(DOWN))
     assert len(set(no_waiting)) == 20
 
 
 def test_what_a_stopping_server_cancelled_is_asked_again() -> None:
     peer = Peer(CallError(grpc.StatusCode.CANCELLED, "CANCELLED"), FINE)
-    assert ask(Retry(2, 0.2), peer).result() == "fine"
+    assert ask(Retry(with_policy(retries=2)), peer).result() == "fine"
 
 
 @pytest.mark.parametrize("outcome", [LATE, CallError(grpc.StatusCode.INTERNAL, "a bug")])
 def test_what_may_have_been_answered_is_not_asked_again(outcome: Any) -> None:
     peer = Peer(outcome)
-    ask(Retry(2, 0.2), peer)
+    ask(Retry(with_policy(retries=2)), peer)
     assert peer.calls == 1
 
 
 def test_what_may_not_be_repeated_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "repeatable", lambda method: False)
     peer = Peer(DOWN)
-    ask(Retry(2, 0.2), peer)
+    ask(Retry(with_policy(retries=2)), peer)
     assert peer.calls == 1
 
 
@@ -97,12 +101,12 @@ def test_retries_of_three_layers_do_not_multiply() -> None:
     """Whoever serves a call leaves the retrying to its caller."""
     peer = Peer(DOWN)
     with deadline.serving_a_call(5):
-        ask(Retry(2, 0.2), peer)
+        ask(Retry(with_policy(retries=2)), peer)
     assert peer.calls == 1
 
 
 def test_a_peer_that_is_down_gets_at_most_a_fifth_more() -> None:
-    peer, retry = Peer(DOWN), Retry(2, 0.2)
+    peer, retry = Peer(DOWN), Retry(with_policy(retries=2))
     for _ in range(1000):
         ask(retry, peer)
     assert peer.calls <= 1.2 * 1000 + Retry.RESERVE
@@ -110,15 +114,15 @@ def test_a_peer_that_is_down_gets_at_most_a_fifth_more() -> None:
 
 def test_retries_stay_within_the_deadline() -> None:
     peer = Peer(DOWN)
-    ask(Retry(2, 0.2), peer, timeout=0.01)
+    ask(Retry(with_policy(retries=2)), peer, timeout=0.01)
     assert peer.calls == 1
     peer = Peer(DOWN, FINE)
-    ask(Retry(2, 0.2), peer, timeout=1.0)
+    ask(Retry(with_policy(retries=2)), peer, timeout=1.0)
     assert peer.timeouts[1] <= peer.timeouts[0] <= 1.0
 
 
 def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, seconds=10, patience=5.0, clock=clock)
+    return Breaker(with_policy(breaker_failures=3, breaker_seconds=10.0), clock)
 
 
 def test_after_so_many_failures_in_a_row_nobody_is_called() -> None:
@@ -207,7 +211,11 @@ def test_impatient_callers_cannot_open_a_circuit() -> None:
 
 
 def test_a_slow_peer_takes_so_many_threads_and_no_more() -> None:
-    bulkhead, inside, goes_on = Bulkhead(2), threading.Semaphore(0), threading.Event()
+    bulkhead, inside, goes_on = (
+        Bulkhead(with_policy(concurrency=2)),
+        threading.Semaphore(0),
+        threading.Event(),
+    )
 
     def slow(details: Any, request: Any) -> Any:
         inside.release()
@@ -226,7 +234,7 @@ def test_a_slow_peer_takes_so_many_threads_and_no_more() -> None:
 
 
 def test_a_call_that_breaks_gives_its_place_back() -> None:
-    bulkhead = Bulkhead(1)
+    bulkhead = Bulkhead(with_policy(concurrency=1))
 
     def breaks(details: Any, request: Any) -> Any:
         raise ZeroDivisionError

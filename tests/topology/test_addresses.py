@@ -10,8 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from shop import supervisor, topology
-from shop.policies import TopologyError
-from shop.topology import Deployment
+from shop.topology import Deployment, TopologyError
 
 TOPOLOGY = """
 [contexts.a]
@@ -52,15 +51,15 @@ def test_the_environment_says_otherwise(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        ({"http": '"127.0.0.1"'}, "deployment 'all': http: '127.0.0.1' is no host:port"),
-        ({"http": '"http://a:1"'}, "deployment 'all': http: 'http://a:1' is no host:port"),
-        ({"http": '["a:1", "a:0"]'}, "deployment 'all': http: 'a:0' is no host:port"),
-        ({"http": '["a:1", "a:1"]'}, "deployment 'all': http: 'a:1' is there twice"),
-        ({"grpc": '"a:65536"'}, "deployment 'all': grpc: 'a:65536' is no host:port"),
-        ({"grpc": "[]"}, "deployment 'all': grpc: no address"),
-        ({"grpc": "8000"}, "deployment 'all': grpc: '8000' is no host:port"),
-        ({"grpc": "[1]"}, "deployment 'all': grpc: '1' is no host:port"),
-        ({"grpc": '["a:1", "b:1"]'}, "deployment 'all': several addresses in grpc must be all"),
+        ({"http": '"127.0.0.1"'}, "placements.one.all.http: '127.0.0.1' is no host:port"),
+        ({"http": '"http://a:1"'}, "placements.one.all.http: 'http://a:1' is no host:port"),
+        ({"http": '["a:1", "a:0"]'}, "placements.one.all.http: 'a:0' is no host:port"),
+        ({"http": '["a:1", "a:1"]'}, "placements.one.all.http: 'a:1' is there twice"),
+        ({"grpc": '"a:65536"'}, "placements.one.all.grpc: 'a:65536' is no host:port"),
+        ({"grpc": "[]"}, "placements.one.all.grpc: no address"),
+        ({"grpc": "8000"}, "placements.one.all.grpc: '8000' is no host:port"),
+        ({"grpc": "[1]"}, "placements.one.all.grpc: '1' is no host:port"),
+        ({"grpc": '["a:1", "b:1"]'}, "several gRPC addresses must be all"),
         ({"grpc": '["[::1]:1", "127.0.0.1:1"]'}, "must be all IPv4 or all IPv6"),
     ],
 )
