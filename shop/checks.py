@@ -49,7 +49,9 @@ def servers(**kwargs: Any) -> Iterator[CheckMessage]:
         yield Error("DATABASE_URL: SQLite is for development", id="shop.E003")
     if settings.EMBEDDED_BROKER:
         yield Error("BROKER_URL: a folder as the broker is for development", id="shop.E004")
-    if not settings.CACHE_URL and len(settings.DEPLOYMENT.http) > 1:
+    deployment = settings.DEPLOYMENT
+    replicas = deployment.processes.web.max_replicas if deployment.processes else 1
+    if not settings.CACHE_URL and max(replicas, len(deployment.http)) > 1:
         yield Warning(
             "CACHE_URL is not set: the deployment's web processes cache no calls", id="shop.W001"
         )
