@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from django.conf import settings
 
+from shop import supervisor
 from shop.processes import Child, Supervisor
 from tests.chaos.running import Shop
 from tests.processes import ROOT
@@ -172,6 +175,17 @@ def test_what_cannot_be_started_is_named(env: dict[str, str], complaint: str) ->
     assert done.returncode == 1
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_production_names_no_demo_accounts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed "admin / admin" over a shop that has no such account."""
+    monkeypatch.setattr(supervisor, "_answers", lambda *args: True)
+    monkeypatch.setenv("SHOP_ENV", "production")
+    supervisor.welcome([settings.TOPOLOGY.deployment("one", None)])(threading.Event())
+    printed = capsys.readouterr().out
+    assert printed == "shop: open at http://127.0.0.1:8000, gRPC at 127.0.0.1:50051\n"
 
 
 def test_a_port_in_use_is_named() -> None:
