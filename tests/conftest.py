@@ -123,7 +123,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         running.start()
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 def token_of(user: User) -> str:

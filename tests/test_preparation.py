@@ -127,4 +127,4 @@ def test_one_shop_at_a_time_and_none_without_its_files(tmp_path: Path) -> None:
         assert (status, ready["status"]) == (503, "unavailable")
         assert shop.request("GET", "/health/live")[0] == 200
     finally:
-        shop.stop()
+        shop.close()

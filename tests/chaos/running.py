@@ -75,15 +75,25 @@ class Shop:
         self.eventually(self.ready, within=120)
 
     def stop(self) -> int:
-        """Ask it to end, and say with which code it did."""
+        """Ask it to end, and say with which code it did. That takes seconds: it drains."""
+        assert self._supervisor
         try:
-            if self._supervisor is None:
-                return 0
             self._supervisor.send_signal(signal.SIGTERM)
             return self._supervisor.wait(30)
         finally:
-            self._log.close()
-            self._drop_databases()
+            self.close()
+
+    def close(self) -> None:
+        """Kill what is left of it, and drop its databases."""
+        if self._supervisor:
+            groups = self._processes() if self._supervisor.poll() is None else []
+            self._supervisor.kill()
+            self._supervisor.wait()
+            for group in groups:  # each child has one; the child itself dies with its parent
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
+        self._log.close()
+        self._drop_databases()
 
     def wipe_broker(self) -> None:
         """Every message that is under way is gone."""
@@ -134,16 +144,19 @@ class Shop:
 
     def process(self, deployment: str, sign: str) -> int | None:
         """The process id of a deployment's process whose command has a part that is so."""
-        assert self._supervisor
-        task = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}")
-        for pid in (task / "children").read_text().split():
+        for pid in self._processes():
             with suppress(OSError):  # it ends just now
                 process = Path(f"/proc/{pid}")
                 env = (process / "environ").read_bytes().split(b"\0")
                 command = (process / "cmdline").read_bytes().split(b"\0")
                 if f"SHOP_DEPLOYMENT={deployment}".encode() in env and sign.encode() in command:
-                    return int(pid)
+                    return pid
         return None
+
+    def _processes(self) -> list[int]:
+        assert self._supervisor
+        task = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}")
+        return [int(pid) for pid in (task / "children").read_text().split()]
 
     def kill(self, name: str) -> bool:
         """kill -9, as the machine's memory might run out. Says whether it ran."""

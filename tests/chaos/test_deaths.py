@@ -127,7 +127,7 @@ def test_deaths_at_every_kind_of_point_break_no_promise(
         found = everything(shop, placement)
         wrong = [*people.wrong, *violations(before, found)]
     finally:
-        shop.stop()
+        shop.close()
     kinds = Counter(kind for _, kind in died)
     print(f"{placement} {channel}: {len(died)} deaths, {dict(kinds)}; {dict(people.acts)}")  # noqa: T201
     assert not wrong

@@ -58,4 +58,4 @@ def test_a_frozen_context_takes_nothing_of_the_others(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
         shop.eventually(lambda: shop.request("GET", FROZEN, **headers)[0] == 404, within=30)
     finally:
-        shop.stop()
+        shop.close()

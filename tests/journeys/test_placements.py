@@ -112,7 +112,7 @@ def run(folder: Path, placement: str, channel: str) -> dict[str, Any]:
         shop.start()
         return recorded(shop)
     finally:
-        shop.stop()
+        shop.close()
 
 
 def test_every_placement_answers_alike(tmp_path: Path) -> None:
