@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 from amqp.exceptions import NotFound
 from django.conf import settings
 from kombu import Connection
@@ -27,6 +28,7 @@ from tests.processes import ROOT
 
 SERVER = os.environ.get("DATABASE_URL", "")
 BROKER = os.environ.get("BROKER_URL", "")
+ON_SERVERS = pytest.mark.skipif(not BROKER, reason="long; `make test-services` runs it")
 TOKEN_SECONDS = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds()
 
 
