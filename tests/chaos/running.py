@@ -219,6 +219,12 @@ class Shop:
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
 
 
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in descendants(int(child)))]
+
+
 def _serves(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"http://{address}/health/ready", timeout=5):
