@@ -52,7 +52,6 @@ def test_another_placement_does_not_open_an_empty_shop(
 ) -> None:
     """All accounts and orders seem to be gone, and new ones are written elsewhere."""
     assert prepared(fresh | before).returncode == 0
-    assert prepared(fresh | before).returncode == 0
     refused = prepared(fresh | after)
     assert refused.returncode == 1
     theirs = manage(fresh | before, "shell", "-v0", "-c", SCRIPT).stdout
