@@ -269,8 +269,8 @@ UNFOLD = {
     "SITE_SYMBOL": "storefront",
     "SITE_URL": "/api/docs",
     "SHOW_HISTORY": False,
-    "DASHBOARD_CALLBACK": "shop.backoffice.dashboard",
-    "SIDEBAR": {"navigation": "shop.backoffice.navigation"},
+    "DASHBOARD_CALLBACK": "shop.navigation.dashboard",
+    "SIDEBAR": {"navigation": "shop.navigation.sidebar"},
 }
 
 # What is seen

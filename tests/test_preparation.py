@@ -54,7 +54,6 @@ def test_another_placement_does_not_open_an_empty_shop(
 ) -> None:
     """All accounts and orders seem to be gone, and new ones are written elsewhere."""
     assert prepared(fresh | before).returncode == 0
-    assert prepared(fresh | before).returncode == 0
     refused = prepared(fresh | after)
     assert refused.returncode == 1
     theirs = manage(fresh | before, "shell", "-v0", "-c", SCRIPT).stdout
@@ -143,4 +142,4 @@ def test_one_shop_at_a_time_and_none_without_its_files(tmp_path: Path) -> None:
         assert (status, ready["status"]) == (503, "unavailable")
         assert shop.request("GET", "/health/live")[0] == 200
     finally:
-        shop.stop()
+        shop.close()

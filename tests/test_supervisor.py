@@ -71,16 +71,18 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     running._supervisor.send_signal(signal.SIGKILL)
     running._supervisor.wait()
     running.eventually(lambda: not any(alive(pid) for pid in children.values()), within=20)
-    running.stop()
+    running.close()
 
 
 @pytest.mark.timeout(180)
 def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
     """It is alive, so it was left as it was, and with it all that it should do."""
-    running = Shop(tmp_path, environment={"FROZEN_SECONDS": "12"})
+    running = Shop(tmp_path, environment={"FROZEN_SECONDS": "8"})
     try:
         running.start()
         frozen = running.children()
+        signs = [running.folder / "run" / f"shop-{name}" for name in ("worker", "relay")]
+        running.eventually(lambda: all(sign.exists() for sign in signs), within=20)
         log = running.folder / "log"
         for pid in frozen.values():
             os.killpg(pid, signal.SIGSTOP)
@@ -89,7 +91,7 @@ def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
             assert f"shop: {name} shows no sign of life" in log.read_text()
         running.eventually(running.ready, within=60)
     finally:
-        running.stop()
+        running.close()
 
 
 def test_a_supervisor_that_stood_still_kills_nothing() -> None:

@@ -1,4 +1,7 @@
-"""One behaviour: the same requests get the same answers from every placement, through :8000."""
+"""One behavior: the same requests get the same answers from every placement, through :8000.
+
+On servers; tests/differential compares the placements on the embedded database and broker.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
 
-pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
+pytestmark = [ON_SERVERS, pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
 
 CLOCK = {"sku": "CLOCK-OAK", "quantity": 2}
 CARD = {"method": "card", "token": "tok_visa"}
@@ -112,7 +115,7 @@ def run(folder: Path, placement: str, channel: str) -> dict[str, Any]:
         shop.start()
         return recorded(shop)
     finally:
-        shop.stop()
+        shop.close()
 
 
 def test_every_placement_answers_alike(tmp_path: Path) -> None:
