@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from shop.rendering.workloads import (
     HTTP_PORT,
     READY,
     SECRETS,
-    SETTINGS,
     Site,
     Workload,
     environment,
@@ -36,6 +36,7 @@ GIVEN = Path(__file__).with_suffix(".yaml")
 PATH = "docker-compose.yml"
 USER = "10001"  # of the image
 WRITTEN = ["/tmp", "/var/lib/shop"]  # noqa: S108  # what processes write to, kept in memory
+TOPOLOGY = "/etc/shop/topology.toml"  # in the containers
 PREPARE = "prepare"  # the kind of the job that ends before its deployment's processes start
 MAKE_ENV = "python -m shop.keys --env > .env"
 INTRODUCTION = """\
@@ -109,16 +110,17 @@ def _processes(
     topology: Topology, deploy: Deploy, edge: Edge, server: Anchor
 ) -> Iterator[tuple[str, str, Service]]:
     """Yield the name, the kind and the service of each process of each placement."""
-    values = _values(edge)
-    everybody = Anchor("environment", {name: values[name] for name in (*SETTINGS, *SECRETS)})
+    everybody = Anchor("environment", _everybody(edge))
     for placement in topology.placements:
-        told = _told(topology, placement, everybody, values)
+        told = _told(topology, placement, everybody)
         for workload in workloads(topology, placement, _site(topology, placement)):
             deployment = workload.deployment.name
             job = f"{placement}-{deployment}-{PREPARE}"
             service = {
                 MERGE: server,
                 "image": f"${{SHOP_IMAGE:-{deploy.image}}}",
+                # Compose starts processes again if this has changed, not if a mounted file has.
+                "labels": {"topology": sha256(repr(topology).encode()).hexdigest()[:12]},
                 "profiles": [placement],
                 **_process(workload, told[deployment]),
             }
@@ -136,6 +138,7 @@ def _process(workload: Workload, told: Anchor) -> Service:
         "init": True,
         "user": USER,
         "tmpfs": WRITTEN,
+        "volumes": [f"./topology.toml:{TOPOLOGY}:ro"],
         "command": list(workload.command),
         "environment": {MERGE: told, **_beyond(workload.environment, _flat(told))},
         "healthcheck": {"test": ["CMD", *probe], **HEALTH},
@@ -161,16 +164,14 @@ def _preparing(web: Service) -> Service:
     }
 
 
-def _told(
-    topology: Topology, placement: str, everybody: Anchor, values: Mapping[str, str]
-) -> dict[str, Anchor]:
+def _told(topology: Topology, placement: str, everybody: Anchor) -> dict[str, Anchor]:
     """Return the environment of each deployment, made of what all are told and of its own."""
     where, deployments = _site(topology, placement), topology.deployments(placement)
     told = {d.name: environment(topology, placement, d, where) for d in deployments}
     here = Anchor(f"placement-{placement}", _shared(told.values()))
     for deployment in deployments:
         names = (*settings(topology, deployment), *secrets(topology, deployment))
-        told[deployment.name] |= {name: values.get(name) or required(name) for name in names}
+        told[deployment.name] |= {name: everybody.get(name, required(name)) for name in names}
     return {
         name: Anchor(
             f"{placement}-{name}",
@@ -185,9 +186,10 @@ def _site(topology: Topology, placement: str) -> Site:
     return site(topology, placement, name, name)
 
 
-def _values(edge: Edge) -> dict[str, str]:
-    """Return the variables that are not the operator's to set, or have a default."""
+def _everybody(edge: Edge) -> dict[str, str]:
+    """Return what every process is told, of which the operator sets some."""
     return {
+        "SHOP_TOPOLOGY": TOPOLOGY,
         "SHOP_ENV": "${SHOP_ENV:-production}",
         "ALLOWED_HOSTS": f"${{ALLOWED_HOSTS:-localhost,127.0.0.1,{edge.host}}}",
         "CSRF_TRUSTED_ORIGINS": f"${{CSRF_TRUSTED_ORIGINS:-https://{edge.host}}}",
