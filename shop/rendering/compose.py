@@ -193,7 +193,7 @@ def _everybody(edge: Edge) -> dict[str, str]:
         "SHOP_ENV": "${SHOP_ENV:-production}",
         "ALLOWED_HOSTS": f"${{ALLOWED_HOSTS:-localhost,127.0.0.1,{edge.host}}}",
         "CSRF_TRUSTED_ORIGINS": f"${{CSRF_TRUSTED_ORIGINS:-https://{edge.host}}}",
-        "TRUSTED_PROXIES": "${TRUSTED_PROXIES:-1}",
+        "TRUSTED_PROXIES": "1",  # the edge
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector:4318",
         "LOG_LEVEL": "${LOG_LEVEL:-INFO}",
         **{name: required(name) for name in SECRETS},
