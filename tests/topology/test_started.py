@@ -71,7 +71,7 @@ class FromProcfile(Shop):
 
     def probe(self, process: str, command: list[str]) -> bool:
         """Run a health check of docker-compose.yml against a process of the Procfile."""
-        assert self._supervisor and self._supervisor.poll() is None
+        assert self._supervisor and self._supervisor.poll() is None, self._last_words()
         (address,) = self.addresses[process.partition("-")[0]]
         told = [word.replace("127.0.0.1:8000", address) for word in command]
         env = {**self._env, "SHOP_HEARTBEAT": f"{self.folder}/{process}"}
@@ -93,9 +93,8 @@ def test_all_that_compose_names_is_served(started: tuple[str, FromProcfile]) -> 
     placement, shop = started
     probed = probes(placement)
     assert probed.keys() == processes(shop)
-    with ThreadPoolExecutor(4) as pool:
-        healthy = dict(zip(probed, pool.map(shop.probe, probed, probed.values()), strict=True))
-    assert all(healthy.values()), healthy
+    for process, command in probed.items():
+        shop.eventually(lambda p=process, c=command: shop.probe(p, c), within=60)  # type: ignore[misc]
     for name, address in shop.grpc.items():
         assert serves_grpc(address), name
     assert status(f"{shop.url}/health/live") == 200  # as the edge is probed
