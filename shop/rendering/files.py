@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from shop.rendering import procfile
+from shop.rendering import nginx, procfile
 from shop.topology import Topology
 
 Files = dict[str, str]  # text by path, from the root of the repository
 
 RENDERERS: Mapping[str, Callable[[Topology], Files]] = {
+    "nginx": nginx.render,
     "procfile": procfile.render,
 }
 # Folders in which every file is rendered. One that nothing renders any more is removed.
-FOLDERS = {"procfile": "deploy/procfile"}
+FOLDERS = {"nginx": "deploy/nginx", "procfile": "deploy/procfile"}
 HEADER = "# Made of topology.toml by `manage.py topology render {}`. Change that, not this.\n"
 
 
