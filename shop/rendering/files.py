@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from shop.rendering import istio, kubernetes, procfile
+from shop.rendering import istio, kubernetes, nginx, procfile
 from shop.topology import Topology
 
 Files = dict[str, str]  # text by path, from the root of the repository
 
 RENDERERS: Mapping[str, Callable[[Topology], Files]] = {
+    "nginx": nginx.render,
     "procfile": procfile.render,
     "kubernetes": kubernetes.render,
     "istio": istio.render,
 }
 # Folders in which every file is rendered. One that nothing renders any more is removed.
 FOLDERS = {
+    "nginx": "deploy/nginx",
     "procfile": "deploy/procfile",
     "kubernetes": "deploy/kubernetes",
     "istio": "deploy/istio",
