@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from shop.supervisor import GRANIAN
+from shop.commands import GRANIAN
 from tests.addresses import free_addresses
 from tests.processes import ROOT
 

@@ -150,7 +150,7 @@ CANNOT_BE_DEPLOYED = {
     "more connections than there are": (
         "database_connections = 500",
         "database_connections = 100",
-        r"deploy\.database_connections: placement 'split' may open \d+ connections, and 97 are free",
+        r"database_connections: placement 'split' may open \d+ connections, and 97 are free",
     ),
     "a kill in the middle": (
         "grace = 50.0",
