@@ -51,6 +51,25 @@ _Dumper.add_representer(str, _text)
 _Dumper.add_representer(Anchor, _anchor)
 
 
-def dump(*documents: Any) -> str:
-    """Return YAML documents, keys in the order given, the same for the same input."""
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def dump(*documents: Any, compact: bool = False) -> str:
+    """Return YAML documents, keys in the order given, the same for the same input.
+
+    In compact ones, lists and mappings that hold only scalars are on one line.
+    """
+    style = None if compact else False
+    return yaml.dump_all(
+        documents,
+        Dumper=_Dumper,
+        default_flow_style=style,
+        sort_keys=False,
+        width=100,
+        allow_unicode=True,
+    )
