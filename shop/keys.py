@@ -13,6 +13,15 @@ PASSWORDS = [
     *("SECRET_KEY", "SERVICE_KEY", "METRICS_TOKEN", "POSTGRES_PASSWORD"),
     *("RABBITMQ_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"),
 ]
+# For trying the shop out. A real one has a payment provider, a mail server and a name.
+CHOICES = {
+    "COMPOSE_PROFILES": "split",
+    "SHOP_IMAGE": "shop:latest",
+    "PAYMENT_PROVIDER": "apps.payments.providers.TestProvider",
+    "EMAIL_URL": "files",
+    "DEFAULT_FROM_EMAIL": "shop@localhost",
+    "PUBLIC_URL": "http://localhost:8000",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def environment() -> str:
     """Return a complete .env for docker-compose.yml, with new secrets that are safe in URLs."""
-    lines = ["COMPOSE_PROFILES=split", "SHOP_IMAGE=shop:latest"]
+    lines = [f"{name}={value}" for name, value in CHOICES.items()]
     lines += [f"{name}={token_hex(32)}" for name in PASSWORDS]
     return "\n".join(lines) + "\n" + signing_key()
 

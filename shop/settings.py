@@ -150,6 +150,10 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
+# Deployments answer at one host, and browsers do not keep ports apart: with the same names each
+# would end the sessions of the others. "sessionid" is where the users are; the API takes it there.
+SESSION_COOKIE_NAME = "sessionid" if WITH_USERS else f"sessionid_{DEPLOYMENT.name}"
+CSRF_COOKIE_NAME = "csrftoken" if WITH_USERS else f"csrftoken_{DEPLOYMENT.name}"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see shop.wsgi.Request
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 # TLS ends in front of us; whether other hosts of the domain have it is not ours to say.

@@ -37,7 +37,8 @@ def _list(dumper: _Dumper, items: list[Any]) -> yaml.Node:
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
     if text == MERGE:
         return dumper.represent_scalar("tag:yaml.org,2002:merge", text)
-    return dumper.represent_str(text)
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _anchor(dumper: _Dumper, anchor: Anchor) -> yaml.Node:
@@ -49,14 +50,6 @@ def _anchor(dumper: _Dumper, anchor: Anchor) -> yaml.Node:
 _Dumper.add_representer(list, _list)
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(Anchor, _anchor)
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def dump(*documents: Any, compact: bool = False) -> str:

@@ -770,15 +770,3 @@ def test_every_status_of_http_passes(ask: Callable[..., Answer], peer: Upstream)
         if status >= 200:
             peer.answer = b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status
             assert ask().status == status
-
-
-def test_the_gateways_own_cookies_are_its_own(peer: Upstream, ask: Callable[..., Answer]) -> None:
-    """Staff were signed out by GET /api/users/me: the upstream deleted the gateway's session."""
-    peer.answer = (
-        b'HTTP/1.1 200 OK\r\nSet-Cookie: sessionid=""; Max-Age=0\r\nSet-Cookie: csrftoken=x\r\n'
-        b"Set-Cookie: theme=dark\r\nContent-Length: 0\r\n\r\n"
-    )
-    answer = ask(HTTP_COOKIE="sessionid=1; theme=light; csrftoken=2")
-
-    assert peer.asked[0].all("Cookie") == ["theme=light"]
-    assert answer.all("Set-Cookie") == ["theme=dark"]

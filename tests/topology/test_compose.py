@@ -17,8 +17,8 @@ import yaml
 from django.conf import settings
 from django.urls import resolve
 
-from shop import topology
-from shop.rendering import RENDERERS, compose, render
+from shop import keys, topology
+from shop.rendering import compose, render
 from tests.processes import ROOT
 
 TEXT = render(settings.TOPOLOGY, "compose")[compose.PATH]
@@ -28,7 +28,6 @@ PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379, "otel-collector": 43
 PROCESSES = {name: own for name, own in SERVICES.items() if name.count("-") == 2}
 WEB = {name: own for name, own in PROCESSES.items() if name.endswith("-web")}
 HEALTHY = ("service_healthy", True)
-needs_edge = pytest.mark.skipif("nginx" not in RENDERERS, reason="the edge is not rendered yet")
 
 
 def valid(file: Path) -> subprocess.CompletedProcess[str]:
@@ -193,12 +192,10 @@ def test_nothing_in_it_is_secret() -> None:
 
 
 def test_every_variable_has_a_default_or_is_made_by_the_command_that_is_named() -> None:
-    keys = pytest.importorskip("shop.keys", reason="the command that makes .env is not there yet")
     made = {line.partition("=")[0] for line in keys.environment().splitlines()}
     assert {name for name, how, _ in REFERENCE.findall(TEXT) if how != ":-"} <= made
 
 
-@needs_edge
 def test_what_is_mounted_is_there() -> None:
     rendered = render(settings.TOPOLOGY, "all")
     for name, own in SERVICES.items():
@@ -208,7 +205,6 @@ def test_what_is_mounted_is_there() -> None:
                 assert source[2:] in rendered or (ROOT / source).exists(), name
 
 
-@needs_edge
 def test_the_edge_publishes_the_port_that_it_listens_at() -> None:
     for placement in settings.TOPOLOGY.placements:
         (port,) = SERVICES[f"{placement}-edge"]["ports"]
