@@ -11,7 +11,7 @@ from pathlib import Path
 import environ
 import pytest
 
-from shop import jwk
+from shop import jwk, keys
 from tests.processes import ROOT
 from tests.test_settings import manage, production, run
 
@@ -21,7 +21,7 @@ NOTHING = {"SHOP_ENV": "production"}
 COMPOSE = {
     *("SECRET_KEY", "SERVICE_KEY", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "POSTGRES_PASSWORD"),
     *("RABBITMQ_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD", "METRICS_TOKEN"),
-    *("COMPOSE_PROFILES", "SHOP_IMAGE"),
+    *keys.CHOICES,
 }
 
 
@@ -77,7 +77,7 @@ def test_a_whole_env_for_compose(production: dict[str, str], tmp_path: Path) -> 
     )
     assert set(first) == COMPOSE
     same = {name for name in COMPOSE if first[name] == second[name]}
-    assert same == {"COMPOSE_PROFILES", "SHOP_IMAGE"}
+    assert same == set(keys.CHOICES)
     secrets = COMPOSE - same - {"JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS"}
     assert all(re.fullmatch("[0-9a-f]{64}", first[name]) for name in secrets)
     done = manage(production | first, "check", "--deploy", "--fail-level", "WARNING")
