@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from shop.rendering import istio, kubernetes, nginx, procfile
+from shop.rendering import compose, istio, kubernetes, nginx, procfile, prometheus
 from shop.topology import Topology
 
 Files = dict[str, str]  # text by path, from the root of the repository
 
 RENDERERS: Mapping[str, Callable[[Topology], Files]] = {
+    "compose": compose.render,
     "nginx": nginx.render,
     "procfile": procfile.render,
     "kubernetes": kubernetes.render,
@@ -18,6 +19,7 @@ RENDERERS: Mapping[str, Callable[[Topology], Files]] = {
 }
 # Folders in which every file is rendered. One that nothing renders any more is removed.
 FOLDERS = {
+    "compose": prometheus.FOLDER,
     "nginx": "deploy/nginx",
     "procfile": "deploy/procfile",
     "kubernetes": "deploy/kubernetes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.chaos.running import Shop
 
-pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(400)]
 
 CLOCK = {"sku": "CLOCK-OAK", "quantity": 2}
 CARD = {"method": "card", "token": "tok_visa"}
@@ -117,8 +118,8 @@ def run(folder: Path, placement: str, channel: str) -> dict[str, Any]:
 
 def test_every_placement_answers_alike(tmp_path: Path) -> None:
     together = run(tmp_path / "one", "one", "grpc")
-    for channel in ("rest", "grpc"):
-        apart = run(tmp_path / channel, "split", channel)
+    for placement, channel in product(("split", "mixed"), ("rest", "grpc")):
+        apart = run(tmp_path / f"{placement}-{channel}", placement, channel)
         differences = {
             name: (together[name], apart[name])
             for name in together
@@ -126,4 +127,4 @@ def test_every_placement_answers_alike(tmp_path: Path) -> None:
         }
         for name, (here, there) in differences.items():
             print(f"{name}\n  together {here}\n  apart    {there}")  # noqa: T201
-        assert differences == {}, channel
+        assert differences == {}, (placement, channel)
