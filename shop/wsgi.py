@@ -6,9 +6,11 @@ from typing import Any
 import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
-from shop.api.address import is_proxied
+from shop.environment import load_settings
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+load_settings()  # what follows needs them
+
+from shop.api.address import is_proxied  # noqa: E402
 
 
 class Request(WSGIRequest):

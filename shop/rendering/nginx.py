@@ -36,8 +36,10 @@ PASSED = (
     *("Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "tracestate", "baggage"),
 )
 # RFC 9110 7.6.1; nginx itself drops the others.
-HIDDEN = ("Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection")
-HIDDEN += ("Keep-Alive", "TE", "Trailer", "Upgrade")
+HIDDEN = (
+    *("Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection"),
+    *("Keep-Alive", "TE", "Trailer", "Upgrade"),
+)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ def ready(request: HttpRequest) -> JsonResponse:
         wrong = _database()
     except Error as error:
         wrong = type(error).__name__
-    checks = {"database": wrong or "ok", "process": "leaving" if leaving.is_set() else "ok"}
+    checks = {
+        "database": wrong or "ok",
+        "keys": _keys() or "ok",
+        "process": "leaving" if leaving.is_set() else "ok",
+    }
     well = set(checks.values()) == {"ok"}
     body = {"status": "ok" if well else "unavailable", "checks": checks}
     return JsonResponse(body, status=200 if well else 503)
@@ -33,6 +37,12 @@ def _database() -> str:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return f"{len(missing)} migrations missing" if missing else _positions()
+
+
+def _keys() -> str:
+    from shop.api import keys  # it comes after telemetry
+
+    return keys.complaint()
 
 
 def _positions() -> str:

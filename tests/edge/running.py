@@ -40,11 +40,17 @@ def command(folder: Path, text: str, *options: str) -> list[str]:
 
 
 @contextmanager
-def nginx(folder: Path, found: Topology, placement: str, hosts: Mapping[str, str]) -> Iterator[str]:
+def nginx(
+    folder: Path,
+    found: Topology,
+    placement: str,
+    hosts: Mapping[str, str],
+    resolver: str = "127.0.0.1",
+) -> Iterator[str]:
     """Run nginx as it is rendered for these hosts. Yields its address; the log is folder/log."""
     [address] = free_addresses(1)
     text = rendering.configuration(
-        found, placement, hosts, resolver="127.0.0.1", listen=address, folder=str(folder)
+        found, placement, hosts, resolver=resolver, listen=address, folder=str(folder)
     )
     with running(command(folder, text), folder / "log", dict(os.environ), address):
         yield address

@@ -18,8 +18,8 @@ import yaml
 from django.conf import settings
 from django.urls import resolve
 
-from shop import topology
-from shop.rendering import RENDERERS, compose, render
+from shop import keys, topology
+from shop.rendering import compose, render
 from tests.processes import ROOT
 
 TEXT = render(settings.TOPOLOGY, "compose")[compose.PATH]
@@ -29,7 +29,6 @@ PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379, "otel-collector": 43
 PROCESSES = {name: own for name, own in SERVICES.items() if name.count("-") == 2}
 WEB = {name: own for name, own in PROCESSES.items() if name.endswith("-web")}
 HEALTHY = ("service_healthy", True)
-needs_edge = pytest.mark.skipif("nginx" not in RENDERERS, reason="the edge is not rendered yet")
 
 
 def valid(file: Path) -> subprocess.CompletedProcess[str]:
@@ -195,7 +194,6 @@ def test_nothing_in_it_is_secret() -> None:
 
 def made() -> dict[str, str]:
     """Return the variables of the .env that the named command prints."""
-    keys = pytest.importorskip("shop.keys", reason="the command that makes .env is not there yet")
     lines = [line.partition("=") for line in keys.environment().splitlines()]
     return {name: value.strip("'") for name, _, value in lines}
 
@@ -222,7 +220,6 @@ def test_every_deployment_is_given_all_that_a_shop_in_production_needs() -> None
             assert done.returncode == 0, (name, done.stderr)
 
 
-@needs_edge
 def test_what_is_mounted_is_there() -> None:
     rendered = render(settings.TOPOLOGY, "all")
     for name, own in SERVICES.items():
@@ -232,7 +229,6 @@ def test_what_is_mounted_is_there() -> None:
                 assert source[2:] in rendered or (ROOT / source).exists(), name
 
 
-@needs_edge
 def test_the_edge_publishes_the_port_that_it_listens_at() -> None:
     for placement in settings.TOPOLOGY.placements:
         (port,) = SERVICES[f"{placement}-edge"]["ports"]
