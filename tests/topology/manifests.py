@@ -14,15 +14,22 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from django.conf import settings
 
+from protos import events_pb2
 from shop.rendering import render
-from shop.topology import Topology
+from shop.topology import Deployment, Topology
 from tests.processes import ROOT
 
 Resource = dict[str, Any]
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBECTL = shutil.which("kubectl")
 NO_KUBECTL = "kubectl is not installed"
+TOPOLOGY: Topology = settings.TOPOLOGY
+PLACEMENTS = list(TOPOLOGY.placements)
+NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
+HTTP, GRPC = 8000, 50051
+FEED = events_pb2.DESCRIPTOR.package
 
 
 def resources(topology: Topology, target: str, under: str = "") -> list[Resource]:
@@ -155,3 +162,21 @@ def _is(peer: Resource, pod: Resource) -> bool:
 def rooted(folder: Path) -> Path:
     """Return a copy of deploy/ in a folder, for tests that change it."""
     return Path(shutil.copytree(ROOT / "deploy", folder / "deploy"))
+
+
+def labels(deployment: str, kind: str) -> Resource:
+    """Return the pods of one kind of a deployment, as NetworkPolicies see them."""
+    return {"labels": {NAME: deployment, COMPONENT: kind}}
+
+
+def contracts(deployment: Deployment) -> list[str]:
+    """Return the proto packages that a deployment serves."""
+    served = [p for c in deployment.contexts if (p := TOPOLOGY.contexts[c].package)]
+    return [*served, FEED] if served else []
+
+
+def may_call(placement: str, caller: Deployment, callee: Deployment) -> bool:
+    """Return whether topology.toml lets a deployment call any contract of another one."""
+    return caller != callee and any(
+        TOPOLOGY.may_call(placement, caller.name, package) for package in contracts(callee)
+    )

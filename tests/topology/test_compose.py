@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -191,9 +192,32 @@ def test_nothing_in_it_is_secret() -> None:
                 assert urlsplit(rest).password == "", (name, variable)
 
 
+def made() -> dict[str, str]:
+    """Return the variables of the .env that the named command prints."""
+    lines = [line.partition("=") for line in keys.environment().splitlines()]
+    return {name: value.strip("'") for name, _, value in lines}
+
+
 def test_every_variable_has_a_default_or_is_made_by_the_command_that_is_named() -> None:
-    made = {line.partition("=")[0] for line in keys.environment().splitlines()}
-    assert {name for name, how, _ in REFERENCE.findall(TEXT) if how != ":-"} <= made
+    assert {name for name, how, _ in REFERENCE.findall(TEXT) if how != ":-"} <= made().keys()
+
+
+def test_every_deployment_is_given_all_that_a_shop_in_production_needs() -> None:
+    """A setting that a context needs and topology.toml does not list would end its processes."""
+    given = made()
+
+    def value(found: re.Match[str]) -> str:
+        return given.get(found[1]) or found[3]
+
+    for name, own in PROCESSES.items():
+        if name.startswith("split-") and name.endswith("-prepare"):
+            told = {k: REFERENCE.sub(value, v) for k, v in own["environment"].items()}
+            told |= {"SHOP_TOPOLOGY": str(ROOT / "topology.toml"), "PATH": os.environ["PATH"]}
+            command = [sys.executable, "manage.py", "check"]
+            done = subprocess.run(
+                command, cwd=ROOT, env=told, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (name, done.stderr)
 
 
 def test_what_is_mounted_is_there() -> None:

@@ -1,231 +1,36 @@
-"""The mesh's resources are valid, and allow, time and retry calls as topology.toml says."""
+"""The mesh routes, times and retries calls as topology.toml says."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
-import jsonschema
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.urls import resolve
 
-from protos import events_pb2
-from shop.api import keys
 from shop.rendering.calls import methods
 from shop.rendering.istio import calls
 from shop.rendering.routes import routes
 from shop.rpc.policy import repeatable
-from shop.rpc.transcoding import VARIABLE, rule
-from shop.topology import Deployment, Fault, Topology
+from shop.rpc.transcoding import rule
+from shop.topology import Fault, Topology
 from shop.topology.model import MethodPolicy
-from tests.processes import ROOT
 from tests.topology.manifests import (
+    COMPONENT,
+    NAME,
+    PLACEMENTS,
+    TOPOLOGY,
     Resource,
-    kustomize,
+    may_call,
     mesh,
     of,
     pods,
     resources,
-    selects,
     validate,
 )
-from tests.topology.test_kubernetes import COMPONENT, GRPC, HTTP, NAME, labels, may_call
-
-TOPOLOGY: Topology = settings.TOPOLOGY
-PLACEMENTS = list(TOPOLOGY.placements)
-FEED = events_pb2.DESCRIPTOR.package
-HEALTH = "/grpc.health.v1.Health/Watch"
-EDGE, STRANGER = "ns/shop/sa/edge", "ns/shop/sa/stranger"
-PROMETHEUS = "ns/monitoring/sa/prometheus"
-
-
-def account(deployment: str) -> str:
-    return f"ns/shop/sa/{deployment}"
-
-
-def contracts(deployment: Deployment) -> list[str]:
-    served = [p for c in deployment.contexts if (p := TOPOLOGY.contexts[c].package)]
-    return [*served, FEED] if served else []
-
-
-def path_of(method: str) -> str:
-    """The path of a call over REST."""
-    return VARIABLE.sub("7", rule(method).template)
-
-
-def fits(pattern: str, path: str) -> bool:
-    """As Istio compares a path with a pattern of an AuthorizationPolicy."""
-    assert not ("{*}" in pattern and pattern.endswith("/*")), "Istio takes one or the other"
-    words = re.escape(pattern).replace(r"\{\*\}", "[^/]+")
-    words = re.sub(r"\\\*$", ".*", words)
-    return bool(re.fullmatch(words, path))
-
-
-def allowed(
-    found: list[Resource], pod: Resource, who: str, port: int, path: str, **claims: list[str]
-) -> bool:
-    """As Istio decides: with policies that select a pod, what none of them allows is denied."""
-    policies = [
-        each["spec"]
-        for each in of("AuthorizationPolicy", found).values()
-        if selects(each["spec"].get("selector", {}), pod["labels"])
-    ]
-    assert policies
-    assert all(each.get("action", "ALLOW") == "ALLOW" for each in policies)
-    return any(
-        _admits(rule, who, port, path, claims)
-        for each in policies
-        for rule in each.get("rules", ())
-    )
-
-
-def _admits(rule: Resource, who: str, port: int, path: str, claims: dict[str, list[str]]) -> bool:
-    sources = [p for each in rule.get("from", ()) for p in each["source"]["principals"]]
-    if sources and f"cluster.local/{who}" not in sources:
-        return False
-    for condition in rule.get("when", ()):
-        claim = re.fullmatch(r"request\.auth\.claims\[(\w+)\]", condition["key"])
-        assert claim
-        if not set(claims.get(claim[1], ())) & set(condition["values"]):
-            return False
-    operations = [each["operation"] for each in rule.get("to", ())]
-    return not operations or any(
-        str(port) in each.get("ports", [str(port)])
-        and ("paths" not in each or any(fits(p, path) for p in each["paths"]))
-        and not any(fits(p, path) for p in each.get("notPaths", ()))
-        for each in operations
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "path", "wrong"),
-    [
-        ("VirtualService", "spec.http.0.retry", {"attempts": 1}),
-        ("VirtualService", "spec.http.1.retries.attempts", "two"),
-        ("DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "FAIREST"),
-        ("AuthorizationPolicy", "spec.rules", {}),
-        ("PeerAuthentication", "spec.mtls.mode", "STRICTEST"),
-        ("RequestAuthentication", "spec.jwtRules.0.jwks_uri", ["x"]),
-        ("Gateway", "spec.servers.0.port.number", "80"),
-        ("Sidecar", "spec.egress.0.host", []),
-    ],
-)
-def test_an_error_is_found(kind: str, path: str, wrong: Any) -> None:
-    resource = list(of(kind, mesh(TOPOLOGY, "split")).values())[-1]
-    validate(resource)
-    inner: Any = resource
-    *parents, last = path.split(".")
-    for key in parents:
-        inner = inner[int(key)] if key.isdigit() else inner[key]
-    inner[last] = wrong
-    with pytest.raises(jsonschema.ValidationError, match=wrong if isinstance(wrong, str) else last):
-        validate(resource)
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_kubectl_builds_the_overlay_without_nginx(placement: str) -> None:
-    built = kustomize(ROOT / "deploy/istio" / placement)
-    for resource in built:
-        validate(resource)
-    there = pods(built)
-    assert "edge" not in there and not of("Ingress", built)
-    assert not [name for name in of("ConfigMap", built) if name.startswith("edge")]
-    assert there["edge-istio"]["metadata"]["annotations"] == {
-        "inject.istio.io/templates": "gateway"
-    }
-    [placed] = [m for name, m in of("ConfigMap", built).items() if name.startswith("placement-")]
-    assert placed["data"]["SHOP_MESH"] == "1" and placed["data"]["SHOP_PLACEMENT"] == placement
-    [namespace] = of("Namespace", built).values()
-    assert namespace["metadata"]["labels"]["istio-injection"] == "enabled"
-    for name, service in of("Service", built).items():
-        assert "clusterIP" not in service["spec"], f"the mesh does not balance {name}"
-        assert any(
-            selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])
-            for pod in there.values()
-        )
-    for name, pod in there.items():
-        if "-prepare-" in name:
-            assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_exactly_the_calls_of_the_contracts_are_authorized(placement: str) -> None:
-    found = mesh(TOPOLOGY, placement)
-    deployments = TOPOLOGY.deployments(placement)
-    for callee in deployments:
-        web = labels(callee.name, "web")
-        for package in {p for each in deployments for p in contracts(each)}:
-            served = package in contracts(callee)
-            for caller, method in product(deployments, methods(package)):
-                by_contract = TOPOLOGY.may_call(placement, caller.name, package)
-                expected = served and caller != callee and by_contract
-                who = account(caller.name)
-                given = (caller.name, callee.name, method)
-                assert allowed(found, web, who, GRPC, method) == expected, given
-                assert allowed(found, web, who, HTTP, path_of(method)) == expected, given
-                assert not allowed(found, web, who, HTTP, method)
-            for who, method in product((EDGE, STRANGER, PROMETHEUS), methods(package)):
-                assert not allowed(found, web, who, GRPC, method)
-                assert not allowed(found, web, who, HTTP, path_of(method))
-        for caller in deployments:
-            watched = caller != callee and may_call(placement, caller.name, callee.name)
-            assert allowed(found, web, account(caller.name), GRPC, HEALTH) == watched
-            assert not allowed(found, web, account(caller.name), HTTP, "/api/orders")
-        assert allowed(found, web, PROMETHEUS, HTTP, "/metrics")
-        assert not allowed(found, web, PROMETHEUS, HTTP, "/api/orders")
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_workers_and_relays_are_called_by_nobody(placement: str) -> None:
-    found = mesh(TOPOLOGY, placement)
-    for deployment in TOPOLOGY.deployments(placement):
-        for kind in deployment.kinds[1:]:
-            for who in (EDGE, account("orders"), account(deployment.name), STRANGER):
-                assert not allowed(found, labels(deployment.name, kind), who, HTTP, "/metrics")
-    assert of("PeerAuthentication", found)["default"]["spec"] == {"mtls": {"mode": "STRICT"}}
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_the_edge_reaches_public_paths_and_no_others(placement: str) -> None:
-    found = mesh(TOPOLOGY, placement)
-    for route in routes(TOPOLOGY, placement):
-        path = route.path.replace("*", "7")
-        web = labels(route.deployment.name, "web")
-        assert allowed(found, web, EDGE, HTTP, path)
-        assert not allowed(found, web, STRANGER, HTTP, path)
-        assert not allowed(found, web, EDGE, HTTP, "/metrics")
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_a_guarded_path_needs_its_permission_at_the_edge(placement: str) -> None:
-    found = mesh(TOPOLOGY, placement)
-    edge = labels("edge", "istio")
-    guarded = [route for route in routes(TOPOLOGY, placement) if route.permission]
-    assert guarded
-    for route, below in product(guarded, ("", "/7")):
-        path = route.path + below
-        assert not allowed(found, edge, "", HTTP, path)
-        assert not allowed(found, edge, "", HTTP, path, permissions=["users:credit"])
-        assert allowed(found, edge, "", HTTP, path, permissions=["x", route.permission])
-    assert allowed(found, edge, "", HTTP, "/api/orders")
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_tokens_are_those_of_the_shop(placement: str) -> None:
-    found = mesh(TOPOLOGY, placement)
-    [rule] = of("RequestAuthentication", found)["edge"]["spec"]["jwtRules"]
-    assert (rule["issuer"], rule["audiences"]) == (keys.ISSUER, [keys.AUDIENCE])
-    assert rule["forwardOriginalToken"], "the contexts verify it, too"
-    host, _, path = rule["jwksUri"].removeprefix("http://").partition("/")
-    users = TOPOLOGY.where(placement, "users").name
-    assert host == f"{users}.shop.svc.cluster.local:8000"
-    resolve(f"/{path}")
-    assert allowed(found, labels(users, "web"), EDGE, HTTP, f"/{path}")
+from tests.topology.test_access import HEALTH, path_of
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -269,9 +74,7 @@ def handled(topology: Topology, placement: str) -> Iterator[tuple[str, str, Reso
     services = of("VirtualService", mesh(topology, placement))
     for callee in topology.deployments(placement):
         if not any(
-            may_call(placement, d.name, callee.name)
-            for d in topology.deployments(placement)
-            if d != callee
+            may_call(placement, d, callee) for d in topology.deployments(placement) if d != callee
         ):
             assert callee.name not in services
             continue
@@ -363,7 +166,7 @@ def test_proxies_know_only_whom_their_pods_call(placement: str) -> None:
         called = {
             f"./{name}.shop.svc.cluster.local"
             for other in TOPOLOGY.deployments(placement)
-            if other != caller and may_call(placement, caller.name, other.name)
+            if may_call(placement, caller, other)
             for name in (other.name, f"{other.name}-grpc")
         }
         spec = found[caller.name]["spec"]

@@ -1,9 +1,8 @@
-"""The manifests for Kubernetes are valid, fit together, and allow what topology.toml allows."""
+"""The manifests for Kubernetes fit together, and the processes of a placement."""
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -13,147 +12,32 @@ from typing import Any
 
 import pytest
 import yaml
-from django.conf import settings
 from django.urls import resolve
-from yamllint import linter
-from yamllint.config import YamlLintConfig
 
-from protos import events_pb2
 from shop.rendering import render
-from shop.rendering.routes import routes
 from shop.rendering.workloads import SECRETS, secrets
 from shop.rendering.workloads import settings as shown
 from shop.topology import Topology
 from tests.processes import ROOT
 from tests.topology.manifests import (
+    COMPONENT,
+    HTTP,
     KUBECTL,
+    NAME,
     NO_KUBECTL,
-    Resource,
-    kustomize,
+    PLACEMENTS,
+    TOPOLOGY,
     of,
     overlay,
     pods,
-    reaches,
     resources,
-    rooted,
     selects,
-    validate,
 )
-
-TOPOLOGY: Topology = settings.TOPOLOGY
-PLACEMENTS = list(TOPOLOGY.placements)
-NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
-LINT = YamlLintConfig("{extends: relaxed, rules: {line-length: {max: 160}, indentation: disable}}")
-HTTP, GRPC = 8000, 50051
-
-
-def labels(deployment: str, kind: str) -> Resource:
-    return {"labels": {NAME: deployment, COMPONENT: kind}}
 
 
 def changed(**deploy: Any) -> Topology:
     assert TOPOLOGY.deploy
     return replace(TOPOLOGY, deploy=replace(TOPOLOGY.deploy, **deploy))
-
-
-def may_call(placement: str, caller: str, callee: str) -> bool:
-    """Whether topology.toml lets a deployment call any contract that another one serves."""
-    contexts = TOPOLOGY.placements[placement][callee].contexts
-    served = [p for c in contexts if (p := TOPOLOGY.contexts[c].package)]
-    feed = [events_pb2.DESCRIPTOR.package] if served else []
-    return any(TOPOLOGY.may_call(placement, caller, package) for package in served + feed)
-
-
-@pytest.mark.parametrize("target", ["kubernetes", "istio"])
-def test_every_resource_is_valid(target: str) -> None:
-    found = resources(TOPOLOGY, target)
-    assert len(found) > 50
-    for resource in found:
-        validate(resource)
-
-
-@pytest.mark.parametrize(
-    ("kind", "path", "wrong"),
-    [
-        ("Deployment", "spec.template.spec.container", []),
-        ("Deployment", "spec.minReadySeconds", "soon"),
-        ("HorizontalPodAutoscaler", "spec.maxReplicas", "many"),
-        ("NetworkPolicy", "spec.podSelektor", {}),
-        ("ScaledObject", "spec.minReplicas", 1),
-        ("TriggerAuthentication", "spec.secretTargetRef", "users"),
-    ],
-)
-def test_an_error_is_found(kind: str, path: str, wrong: Any) -> None:
-    """A validator that lets everything pass would go unnoticed."""
-    resource = next(iter(of(kind, resources(TOPOLOGY, "kubernetes")).values()))
-    validate(resource)
-    *parents, last = path.split(".")
-    inner = resource
-    for key in parents:
-        inner = inner[key]
-    inner[last] = wrong
-    with pytest.raises(Exception, match=re.escape(wrong) if isinstance(wrong, str) else last):
-        validate(resource)
-
-
-@pytest.mark.parametrize("target", ["kubernetes", "istio"])
-def test_yaml_is_written_well(target: str) -> None:
-    texts = {p: t for p, t in render(TOPOLOGY, target).items() if p.endswith(".yaml")}
-    texts |= {str(p): p.read_text() for p in (ROOT / "deploy/settings").glob("*.yaml")}
-    for path, text in texts.items():
-        assert [str(problem) for problem in linter.run(text, LINT)] == [], path
-    assert list(linter.run("a: 1\na: 2\n", LINT)), "a key twice is found"
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_kubectl_builds_what_is_committed(placement: str) -> None:
-    built = kustomize(ROOT / "deploy/kubernetes/overlays" / placement)
-    config = of("ConfigMap", built)
-    for resource in built:
-        validate(resource)
-        namespaced = resource["metadata"].get("namespace")
-        assert (resource["kind"] == "Namespace") or namespaced == TOPOLOGY.deploy.namespace  # type: ignore[union-attr]
-    for pod in pods(built).values():
-        for container in pod["spec"]["containers"]:
-            for source in container.get("envFrom", ()):
-                assert "secretRef" in source or source["configMapRef"]["name"] in config
-    jobs = [pod for name, pod in pods(built).items() if "-prepare-" in name]
-    named = {
-        s["configMapRef"]["name"] for job in jobs for s in _sources(job) if "secretRef" not in s
-    }
-    assert named == {"prepare-settings"}, (
-        "a Job cannot be changed, so neither may its settings' name"
-    )
-
-
-def _sources(pod: Resource) -> list[Resource]:
-    found: list[Resource] = pod["spec"]["containers"][0]["envFrom"]
-    return found
-
-
-def test_kubectl_refuses_a_missing_file(tmp_path: Path) -> None:
-    copy = rooted(tmp_path)
-    (copy / "kubernetes/overlays/one/shop.yaml").unlink()
-    with pytest.raises(AssertionError, match=r"shop\.yaml"):
-        kustomize(copy / "kubernetes/overlays/one")
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_keda_scales_the_workers(tmp_path: Path, placement: str) -> None:
-    copy = rooted(tmp_path)
-    folder = f"kubernetes/overlays/{placement}"
-    text = f"resources: [deploy/{folder}]\ncomponents: [deploy/{folder}/keda]\n"
-    (copy.parent / "kustomization.yaml").write_text(text)
-    built = kustomize(copy.parent)
-    scaled = of("ScaledObject", built)
-    workers = {name: d for name, d in of("Deployment", built).items() if name.endswith("-worker")}
-    assert {each["spec"]["scaleTargetRef"]["name"] for each in scaled.values()} == workers.keys()
-    for name, worker in workers.items():
-        assert "replicas" not in worker["spec"], "applying would undo what KEDA has done"
-        queues = [t["metadata"]["queueName"] for t in scaled[name]["spec"]["triggers"]]
-        assert worker["spec"]["template"]["spec"]["containers"][0]["command"][-1] == ",".join(
-            queues
-        )
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -291,37 +175,6 @@ def test_pods_are_restricted(target: str) -> None:
                 own = container["securityContext"]
                 assert own["readOnlyRootFilesystem"] and not own["allowPrivilegeEscalation"]
                 assert own["capabilities"] == {"drop": ["ALL"]}
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_the_network_lets_pass_exactly_the_calls_of_the_contracts(placement: str) -> None:
-    found = overlay(TOPOLOGY, placement)
-    deployments = TOPOLOGY.deployments(placement)
-    for caller, callee in product(deployments, deployments):
-        expected = caller != callee and may_call(placement, caller.name, callee.name)
-        for kind, port in product(caller.kinds, (HTTP, GRPC)):
-            source, target = labels(caller.name, kind), labels(callee.name, "web")
-            assert reaches(found, source, target, port) == expected, (caller.name, callee.name)
-            assert not reaches(found, source, target, 22)
-        for kind in callee.kinds[1:]:
-            assert not reaches(found, labels(caller.name, "web"), labels(callee.name, kind), HTTP)
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_the_network_lets_the_edge_and_prometheus_pass_and_no_others(placement: str) -> None:
-    found = overlay(TOPOLOGY, placement)
-    public = {route.deployment.name for route in routes(TOPOLOGY, placement)}
-    edge, stranger = labels("edge", "nginx"), labels("stranger", "web")
-    prometheus = {"labels": {NAME: "prometheus"}, "namespace": "monitoring"}
-    elsewhere = {**stranger, "namespace": "default"}
-    for deployment in TOPOLOGY.placements[placement]:
-        web = labels(deployment, "web")
-        assert reaches(found, edge, web, HTTP) == (deployment in public)
-        assert reaches(found, prometheus, web, HTTP)
-        for source, port in product((edge, prometheus, stranger, elsewhere), (HTTP, GRPC)):
-            if port == GRPC or source in (stranger, elsewhere):
-                assert not reaches(found, source, web, port)
-    assert reaches(found, elsewhere, edge, 8080)
 
 
 def test_no_secret_is_in_any_file() -> None:

@@ -31,6 +31,7 @@ from shop.rendering.workloads import (
 )
 from shop.topology import Deployment, Process, Topology
 
+WRITABLE = "/tmp"  # noqa: S108  # a file system of the pod's own
 USER = 10001  # no user of a node; the image's files are readable for all
 START_SECONDS = 120  # that a process may take to start
 # An answer of the cluster's DNS may be 5 s old, so that callers find a new pod before an old one
@@ -173,10 +174,13 @@ def _container(
         "name": name,
         "image": image,
         "command": list(command),
-        "env": [{"name": key, "value": value} for key, value in variables.items()],
+        "env": [
+            {"name": key, "value": value}
+            for key, value in {**variables, "VAR_DIR": WRITABLE}.items()
+        ],
         "resources": resources(process.cpu, process.cpu_limit, process.memory),
         "securityContext": secured(),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": WRITABLE}],
     }
 
 

@@ -6,6 +6,7 @@ from shop.rendering.kubernetes.pods import cores, scaled
 from shop.rendering.kubernetes.resources import (
     Resource,
     grpc_service,
+    labeled,
     labels,
     resource,
     selector,
@@ -31,15 +32,12 @@ def services(deployment: str) -> list[Resource]:
     http = {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": "http"}
     grpc = {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"}
     pods = labels(deployment, "web")
-    return [
+    by_name = {"clusterIP": "None", "selector": pods, "ports": [grpc]}
+    found = [
         resource("v1", "Service", deployment, spec={"selector": pods, "ports": [http]}),
-        resource(
-            "v1",
-            "Service",
-            grpc_service(deployment),
-            spec={"clusterIP": "None", "selector": pods, "ports": [grpc]},
-        ),
+        resource("v1", "Service", grpc_service(deployment), spec=by_name),
     ]
+    return [labeled(each, deployment, "web") for each in found]
 
 
 def availability(workload: Workload) -> list[Resource]:
