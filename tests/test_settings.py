@@ -141,3 +141,18 @@ def test_staff_sign_in_with_a_token_where_no_users_are(tmp_path: Path) -> None:
     assert sign_in("alice", alice) == "None"
     assert sign_in("admin", ada) == "None"
     assert sign_in("ada", "admin") == "None"
+
+
+def test_deployments_at_one_host_have_cookies_of_different_names(tmp_path: Path) -> None:
+    """Browsers do not keep ports apart: each deployment ended the sessions of the others."""
+    script = "from shop import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    found: list[str] = []
+    for name in ("users", "gateway", "payments"):
+        env = {"SHOP_PLACEMENT": "split", "SHOP_DEPLOYMENT": name, "VAR_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=True
+        )
+        found += done.stdout.split()
+    assert len(set(found)) == 6
+    assert found[0] == "sessionid"  # as the API's schema has it
