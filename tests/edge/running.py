@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shop import commands, topology
+from shop import commands
 from shop.rendering import nginx as rendering
 from shop.topology import Topology
 from tests.addresses import free_addresses
@@ -108,8 +108,3 @@ def changed(folder: Path, **values: str) -> Path:
         text = f"{text[:start]}{before}{found}{value}\n{rest.partition(chr(10))[2]}"
     (folder / "topology.toml").write_text(text)
     return folder / "topology.toml"
-
-
-def loaded(file: Path) -> Topology:
-    """Return the topology in a file."""
-    return topology.load(file)
