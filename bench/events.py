@@ -39,8 +39,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from protos.payment_pb2 import PaymentReceived  # noqa: E402
-from shop.events.models import Delivery  # noqa: E402
-from shop.events.store import record  # noqa: E402
+from severable.events.models import Delivery  # noqa: E402
+from severable.events.store import record  # noqa: E402
 
 EVENTS, ROUNDS, IDLE, APPENDS = 4000, 3, 60, 400
 QUEUE, PATIENCE = "notifications", 120

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import database, development, jwk, quotas, tls, topology
-from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
+from severable import topology
+from severable.config import database, development, jwk, tls
+from severable.config import rate_limits as quotas
+from severable.config.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
 
 TESTING = "pytest" in sys.modules
 
@@ -38,6 +40,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
     "shop",  # first: its templates take the place of the libraries'
+    "severable",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -49,19 +52,22 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "shop.telemetry",
-    "shop.jobs",
-    "shop.rpc",
-    "shop.events",
-    "shop.saga",
-    "shop.api",
+    "severable.telemetry",
+    "severable.jobs",
+    "severable.rpc",
+    "severable.events",
+    "severable.saga",
+    "severable.caching",
+    "severable.api",
+    "severable.admin",
+    *(["tools"] if DEVELOPMENT else []),
     *(f"apps.{context}" for context in DEPLOYMENT.contexts),
 ]
 
 MIDDLEWARE = [
-    "shop.api.csp.ContentSecurityPolicy",
-    "shop.telemetry.middleware.RequestId",
-    "shop.rpc.internal.Shortcut",
+    "severable.api.csp.ContentSecurityPolicy",
+    "severable.telemetry.middleware.RequestId",
+    "severable.api.internal.Shortcut",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -102,7 +108,7 @@ TEST_RUNNER = "tests.runner.PytestRunner"
 WITH_USERS = "users" in DEPLOYMENT.contexts
 AUTH_USER_MODEL = "users.User" if WITH_USERS else "auth.User"
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend" if WITH_USERS else "shop.api.staff.StaffToken"
+    "django.contrib.auth.backends.ModelBackend" if WITH_USERS else "severable.api.staff.StaffToken"
 ]
 PASSWORD_HASHERS = (
     ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -131,8 +137,8 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
     "ALGORITHM": "RS256",
     "USER_ID_CLAIM": "sub",
-    "AUTH_TOKEN_CLASSES": ["shop.api.auth.AccessToken"],
-    "TOKEN_USER_CLASS": "shop.api.auth.TokenCaller",
+    "AUTH_TOKEN_CLASSES": ["severable.api.auth.AccessToken"],
+    "TOKEN_USER_CLASS": "severable.api.auth.TokenCaller",
     "UPDATE_LAST_LOGIN": False,
 }
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account and network, in five minutes
@@ -143,7 +149,7 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see shop.wsgi.Request
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see severable.http.wsgi.Request
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 # TLS ends in front of us; whether other hosts of the domain have it is not ours to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -165,10 +171,13 @@ CACHES = {
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": f"{env.str('CACHE_PREFIX', 'shop')}-{DEPLOYMENT.name}",
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2}
-        | {"SERIALIZER": "shop.cache.Serializer"},
+        | {"SERIALIZER": "severable.caching.backends.Serializer"},
     }
     if CACHE_URL
-    else {"BACKEND": "shop.cache.FolderCache", "LOCATION": VAR / "cache" / DEPLOYMENT.name}
+    else {
+        "BACKEND": "severable.caching.backends.FolderCache",
+        "LOCATION": VAR / "cache" / DEPLOYMENT.name,
+    }
     if DEVELOPMENT
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -220,7 +229,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 32 if EMBEDDED_BROKER else 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_IMPORTS = ("shop.jobs.tasks", "shop.events.delivery")
+CELERY_IMPORTS = ("severable.jobs.tasks", "severable.events.delivery")
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 
@@ -244,19 +253,19 @@ EMAIL_TIMEOUT = 60
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "shop.api.auth.TokenAuthentication",
-        *(["shop.api.auth.BrowserAuthentication"] if WITH_USERS else []),
+        "severable.api.auth.TokenAuthentication",
+        *(["severable.api.auth.BrowserAuthentication"] if WITH_USERS else []),
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.LimitedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["severable.api.parsers.LimitedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.Pages",
-    "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
-    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
+    "DEFAULT_PAGINATION_CLASS": "severable.api.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "severable.api.schema.Schema",
+    "EXCEPTION_HANDLER": "severable.api.errors.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -283,8 +292,8 @@ UNFOLD = {
     "SITE_SYMBOL": "storefront",
     "SITE_URL": "/api/docs",
     "SHOW_HISTORY": False,
-    "DASHBOARD_CALLBACK": "shop.backoffice.dashboard",
-    "SIDEBAR": {"navigation": "shop.backoffice.navigation"},
+    "DASHBOARD_CALLBACK": "severable.admin.site.dashboard",
+    "SIDEBAR": {"navigation": "severable.admin.site.navigation"},
 }
 
 # What is seen
@@ -297,7 +306,7 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(correlation)s %(message)s"}
     },
-    "filters": {"correlation": {"()": "shop.telemetry.logs.Correlated"}},
+    "filters": {"correlation": {"()": "severable.telemetry.logs.Correlated"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",

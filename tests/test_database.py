@@ -16,9 +16,9 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
-from shop.database import process_kind
-from shop.events import status
-from shop.jobs.models import Job, Lease
+from severable.config.database import process_kind
+from severable.events import status
+from severable.jobs.models import Job, Lease
 from tests.chaos.running import Shop
 from tests.events.recorded import recorded
 from tests.machine import eventually
@@ -33,8 +33,8 @@ FREEZES = """
 import django; django.setup()
 import os, signal
 from django.db import transaction
-from shop.jobs.models import Lease
-from shop.events.store import record
+from severable.jobs.models import Lease
+from severable.events.store import record
 from protos.order_pb2 import OrderShipped
 Lease.objects.create(name="wanted", holder="nobody", expires_at="2020-01-01T00:00Z")
 with transaction.atomic():

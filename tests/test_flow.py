@@ -14,17 +14,17 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from google.protobuf.descriptor import Descriptor
 
-from shop import flow
-from shop.events import handlers
-from shop.management.commands import flow as command
+from severable.events import handlers
+from tools import flow
+from tools.management.commands import flow as command
 
 CONTEXTS = settings.TOPOLOGY.contexts
 PACKAGES = [context.package for context in CONTEXTS.values() if context.package]
 IMPORTS = """
 from protos import order_pb2 as pb, user_pb2
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events import store
-from shop.rpc.stubs import stub
+from severable.events import store
+from severable.rpc.client.stubs import stub
 """
 LINE = re.compile(
     r"flowchart LR"

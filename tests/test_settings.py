@@ -25,7 +25,7 @@ PRODUCTION = {
 
 @pytest.fixture
 def production(tmp_path: Path) -> dict[str, str]:
-    from shop.development import rsa_key
+    from severable.config.development import rsa_key
 
     return PRODUCTION | {"JWT_PRIVATE_KEY": rsa_key(), "VAR_DIR": str(tmp_path)}
 
@@ -118,7 +118,7 @@ user = authenticate(username={username!r}, password={password!r})
 print(user.is_staff and user.get_username() if user else None, end="")
 """
 TOKENS = """
-from shop.api.auth import AccessToken
+from severable.api.auth import AccessToken
 for username, staff in (("ada", True), ("alice", False)):
     token = AccessToken()
     token["sub"], token["username"], token["staff"] = "1", username, staff

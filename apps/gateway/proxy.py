@@ -21,13 +21,13 @@ from django.urls.resolvers import RegexPattern
 from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from apps.gateway.upstream import Upstream
-from shop.api.address import GATEWAY, client_address
-from shop.front import Answer, problem_of
-from shop.rpc import identity
-from shop.rpc.balance import certified
-from shop.telemetry import correlation, tracing
-from shop.topology import Deployment, Topology
-from shop.wsgi import Request
+from severable.api.address import GATEWAY, client_address
+from severable.http import Answer, problem_of
+from severable.http.wsgi import Request
+from severable.rpc import identity
+from severable.rpc.client.balance import certified
+from severable.telemetry import correlation, tracing
+from severable.topology import Deployment, Topology
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 

@@ -19,10 +19,10 @@ from django.conf import settings
 from rest_framework.exceptions import APIException
 from yarl import URL
 
-from shop.api.errors import RETRY_AFTER
-from shop.circuit import Circuit
-from shop.rpc.addresses import FROZEN_SECONDS, Address, Addresses
-from shop.topology import Policy
+from severable.api.errors import RETRY_AFTER
+from severable.rpc.circuit import Circuit
+from severable.rpc.client.addresses import FROZEN_SECONDS, Address, Addresses
+from severable.topology import Policy
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,10 @@ class BadAnswer(Unavailable):
 
 
 class Upstream:
-    """Whoever answers at any of some addresses (host:port each), asked as `shop.rpc.balance.Peer`
-    asks: the same choice of address, and of what is sent again."""
+    """The web processes of a context at their addresses (host:port each).
+
+    It chooses an address, and what it sends again, as `severable.rpc.client.balance.Peer` does.
+    """
 
     def __init__(self, addresses: tuple[str, ...], policy: Policy, name: str = "") -> None:
         """`name`: the deployment that the certificate must name; without, there is no TLS."""

@@ -13,11 +13,11 @@ from rest_framework.views import APIView
 
 from apps.inventory import queries, services
 from apps.inventory.models import Product
-from shop.api.auth import permitted
-from shop.api.filters import Amount, Ordering, Search
-from shop.api.idempotency import Idempotent
-from shop.api.throttling import CheckLimit, ReadLimit
-from shop.api.validation import validated
+from severable.api.auth import permitted
+from severable.api.filters import Amount, Ordering, Search
+from severable.api.idempotency import Idempotent
+from severable.api.throttling import CheckLimit, ReadLimit
+from severable.api.validation import validated
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):

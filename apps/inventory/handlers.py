@@ -4,8 +4,8 @@ from uuid import UUID
 
 from apps.inventory import services
 from protos.order_pb2 import OrderPaid
-from shop.events.handlers import on
-from shop.jobs.clock import every
+from severable.events.handlers import on
+from severable.jobs.clock import every
 
 every(seconds=60)(services.expire_reservations)
 

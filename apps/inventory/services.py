@@ -11,8 +11,8 @@ from django.utils import timezone
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
 from apps.inventory.queries import ProductNotFound
 from protos import inventory_pb2 as pb
-from shop.events.store import record
-from shop.refusal import Conflict, Invalid
+from severable.errors import Conflict, Invalid
+from severable.events.store import record
 
 # Longer than any order takes to be paid or given up; a safety net, not a part of the way.
 HOLD = timedelta(hours=24)

@@ -3,8 +3,8 @@
 from django.contrib import admin
 
 from apps.notifications.models import Notification
-from shop.backoffice import link, short
-from shop.jobs.admin import JobAdmin
+from severable.admin.jobs import JobAdmin
+from severable.admin.site import link, short
 
 
 @admin.register(Notification)

@@ -20,10 +20,10 @@ from protos.user_pb2 import (
     UserResponse,
 )
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.envelope import type_of
-from shop.events.handlers import on
-from shop.refusal import NotFound, from_error
-from shop.rpc.stubs import stub
+from severable.errors import NotFound, from_error
+from severable.events.envelope import type_of
+from severable.events.handlers import on
+from severable.rpc.client.stubs import stub
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from apps.notifications.models import Notification
-from shop.jobs.tasks import nudge_on_commit
+from severable.jobs.tasks import nudge_on_commit
 
 
 def notify(

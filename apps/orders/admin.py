@@ -7,7 +7,18 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.orders import queries, services
 from apps.orders.models import Order, OrderLine, Parcel
-from shop.backoffice import Record, Rows, joined, label, link, money, row_action, rows, short, told
+from severable.admin.site import (
+    Record,
+    Rows,
+    joined,
+    label,
+    link,
+    money,
+    row_action,
+    rows,
+    short,
+    told,
+)
 
 STATUSES = {
     Order.Status.PENDING: "info",
@@ -50,7 +61,7 @@ class OrderAdmin(Record):
     actions = ["ship", "cancel"]
     actions_detail = ["ship_one", "cancel_one"]
     inlines = [Lines]
-    change_form_after_template = "backoffice/story.html"
+    change_form_after_template = "severable/story.html"
     fields = [
         ("id", "shown_status"),
         ("customer_name", "shown_total"),

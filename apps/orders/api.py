@@ -13,16 +13,16 @@ from rest_framework.views import APIView
 from apps.orders import queries, services
 from apps.orders.models import Order
 from apps.orders.saga import PLACE
-from shop.api.auth import caller_id, may, permitted
-from shop.api.errors import PROBLEM, refusal_problem
-from shop.api.idempotency import Idempotent
-from shop.api.pagination import NewestFirst
-from shop.api.schema import ProblemSerializer
-from shop.api.throttling import OrderLimit, ReadLimit
-from shop.api.validation import validated
-from shop.rpc import deadline
-from shop.saga import driver
-from shop.saga.models import Saga
+from severable.api.auth import caller_id, may, permitted
+from severable.api.errors import PROBLEM, refusal_problem
+from severable.api.idempotency import Idempotent
+from severable.api.pagination import NewestFirst
+from severable.api.schema import ProblemSerializer
+from severable.api.throttling import OrderLimit, ReadLimit
+from severable.api.validation import validated
+from severable.rpc import deadline
+from severable.saga import driver
+from severable.saga.models import Saga
 
 ADMIN = "admin:orders"
 SHIP = "orders:ship"

@@ -8,11 +8,11 @@ from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid
 from protos.payment_pb2 import PaymentRefunded
 from protos.user_pb2 import GetUserRequest, UserResponse
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.handlers import on
-from shop.jobs.models import NotYet
-from shop.jobs.tasks import nudge_on_commit
-from shop.rpc.stubs import stub
-from shop.saga.models import Saga
+from severable.events.handlers import on
+from severable.jobs.models import NotYet
+from severable.jobs.tasks import nudge_on_commit
+from severable.rpc.client.stubs import stub
+from severable.saga.models import Saga
 
 UNDECIDED = 5.0  # seconds
 

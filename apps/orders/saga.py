@@ -10,10 +10,10 @@ from protos import inventory_pb2, order_pb2, payment_pb2, user_pb2
 from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.store import record
-from shop.refusal import Invalid, NotFound, from_error
-from shop.rpc.stubs import stub
-from shop.saga.definition import Data, Definition, Step, define
+from severable.errors import Invalid, NotFound, from_error
+from severable.events.store import record
+from severable.rpc.client.stubs import stub
+from severable.saga.definition import Data, Definition, Step, define
 
 
 class UnknownUser(Invalid):

@@ -12,11 +12,11 @@ from apps.orders.models import Order, OrderLine, Parcel
 from protos import order_pb2 as pb
 from protos.payment_pb2 import CloseRequest
 from protos.payment_pb2_grpc import PaymentServiceStub
-from shop.events.store import record
-from shop.refusal import OutcomeUnknown, from_error
-from shop.rpc.stubs import stub
-from shop.saga import driver
-from shop.saga.models import Saga
+from severable.errors import OutcomeUnknown, from_error
+from severable.events.store import record
+from severable.rpc.client.stubs import stub
+from severable.saga import driver
+from severable.saga.models import Saga
 
 Status = Order.Status
 Wanted = list[tuple[str, int]]

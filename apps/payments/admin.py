@@ -4,8 +4,8 @@ from django.contrib import admin
 
 from apps.payments import services
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
-from shop.backoffice import Record, Rows, joined, label, link, money, row_action, rows, short
-from shop.jobs.admin import JobAdmin
+from severable.admin.jobs import JobAdmin
+from severable.admin.site import Record, Rows, joined, label, link, money, row_action, rows, short
 
 STATUSES = {
     Payment.Status.PENDING: "info",

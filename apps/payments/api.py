@@ -10,8 +10,8 @@ from rest_framework.views import APIView
 
 from apps.payments import queries, services
 from apps.payments.models import Payment
-from shop.api.auth import caller_id, may, permitted
-from shop.api.idempotency import Idempotent
+from severable.api.auth import caller_id, may, permitted
+from severable.api.idempotency import Idempotent
 
 REFUND = "payments:refund"
 

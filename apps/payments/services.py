@@ -19,10 +19,10 @@ from apps.payments.providers import provider
 from protos.payment_pb2 import PaymentDeclined, PaymentReceived, PaymentRefunded
 from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.store import record
-from shop.refusal import Conflict, Declined, OutcomeUnknown, from_error
-from shop.rpc.deadline import remaining
-from shop.rpc.stubs import stub
+from severable.errors import Conflict, Declined, OutcomeUnknown, from_error
+from severable.events.store import record
+from severable.rpc.client.stubs import stub
+from severable.rpc.deadline import remaining
 
 Status = Payment.Status
 

@@ -16,13 +16,13 @@ from rest_framework.views import APIView
 
 from apps.users import confirmations, queries, services, sessions
 from apps.users.models import User, no_controls, one_line
-from shop.api import keys, limits
-from shop.api.auth import caller_id, may, permitted
-from shop.api.errors import PROBLEM
-from shop.api.idempotency import Idempotent
-from shop.api.schema import ProblemSerializer
-from shop.api.throttling import SignUpLimit
-from shop.api.validation import validated
+from severable.api import keys, limits
+from severable.api.auth import caller_id, may, permitted
+from severable.api.errors import PROBLEM
+from severable.api.idempotency import Idempotent
+from severable.api.schema import ProblemSerializer
+from severable.api.throttling import SignUpLimit
+from severable.api.validation import validated
 
 CREDIT = "users:credit"
 

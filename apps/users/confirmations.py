@@ -18,9 +18,9 @@ from django.utils import timezone
 from apps.users import queries
 from apps.users.models import User
 from protos.user_pb2 import EmailConfirmationRequested, EmailConfirmed
-from shop.api import limits
-from shop.events.store import record
-from shop.refusal import Conflict, Invalid
+from severable.api import limits
+from severable.errors import Conflict, Invalid
+from severable.events.store import record
 
 SALT = "users.confirmations"
 MAX_AGE = timedelta(days=3)

@@ -17,8 +17,8 @@ from protos.user_pb2 import (
     UserRegistered,
     UserUpdated,
 )
-from shop.events.store import record
-from shop.refusal import Declined, Exists
+from severable.errors import Declined, Exists
+from severable.events.store import record
 
 
 class Taken(Exists):

@@ -14,8 +14,8 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
-from shop.api.models import Attempts, IdempotencyKey
-from shop.events.models import (
+from severable.api.models import Attempts, IdempotencyKey
+from severable.events.models import (
     Delivery,
     Event,
     RefusedEvent,
@@ -24,8 +24,8 @@ from shop.events.models import (
     TransactionOffset,
     Unreadable,
 )
-from shop.jobs.models import Lease
-from shop.saga.models import Saga, SagaLog
+from severable.jobs.models import Lease
+from severable.saga.models import Saga, SagaLog
 
 NOW = timezone.now()
 

@@ -14,8 +14,8 @@ from django.urls import NoReverseMatch, reverse
 
 from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine
-from shop import backoffice
-from shop.saga.models import Saga
+from severable.admin import site as backoffice
+from severable.saga.models import Saga
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from apps.users.models import User
-from shop.backoffice import Record
+from severable.admin.site import Record
 from tests.admin import rows
 from tests.admin.test_pages import MODELS, each_model, listed, page
 from tests.api.routes import patterns

@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users.models import User
-from shop.api.address import GATEWAY
-from shop.rpc import identity
+from severable.api.address import GATEWAY
+from severable.rpc import identity
 from tests.api.routes import documented
 from tests.conftest import ClientFor
 from tests.threads import together

@@ -39,13 +39,13 @@ from apps.orders import saga
 from apps.orders.models import Order
 from apps.payments.models import LedgerEntry, Payment, TestCharge
 from apps.users.models import User
-from shop.api.models import IdempotencyKey
-from shop.environment import VAR
-from shop.events import delivery, handlers, reconciler, store
-from shop.events.models import Delivery, Event
-from shop.events.relay import Relay
-from shop.jobs import clock
-from shop.jobs.models import Job
+from severable.api.models import IdempotencyKey
+from severable.config.environment import VAR
+from severable.events import delivery, handlers, reconciler, store
+from severable.events.models import Delivery, Event
+from severable.events.relay import Relay
+from severable.jobs import clock
+from severable.jobs.models import Job
 from tests.chaos.crash_points import DIED, die_at
 from tests.conftest import token_of
 

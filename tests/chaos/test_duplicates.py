@@ -10,10 +10,10 @@ import pytest
 from django.db import transaction
 
 from protos.order_pb2 import OrderCreated
-from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event
-from shop.events.store import envelope, record
-from shop.jobs.models import Lease
+from severable.events import delivery, handlers
+from severable.events.models import Delivery, Event
+from severable.events.store import envelope, record
+from severable.jobs.models import Lease
 from tests.machine import settle
 from tests.threads import together
 

@@ -15,8 +15,8 @@ import pytest
 from django.db import connection, transaction
 
 from protos.order_pb2 import OrderCreated
-from shop.events.models import Event
-from shop.events.store import VersionConflict, record
+from severable.events.models import Event
+from severable.events.store import VersionConflict, record
 from tests.chaos.reader import SEEN
 from tests.chaos.running import SERVER
 from tests.processes import ROOT, environment

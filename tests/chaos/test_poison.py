@@ -14,13 +14,13 @@ from django.db import transaction
 from kombu import Connection
 
 from protos.payment_pb2 import PaymentReceived
-from shop.events.models import Delivery, Unreadable
-from shop.events.store import record
-from shop.jobs.models import Lease
-from shop.processes import Child, Supervisor
+from severable.events.models import Delivery, Unreadable
+from severable.events.store import record
+from severable.jobs.models import Lease
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE
 from tests.machine import eventually
 from tests.processes import environment
+from tools.processes import Child, Supervisor
 
 pytestmark = [
     pytest.mark.chaos,

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import F
 
 from protos.order_pb2 import OrderCreated
-from shop.events.models import Delivery, Event
-from shop.events.store import record
+from severable.events.models import Delivery, Event
+from severable.events.store import record
 
 
 def recorded(count: int, message: Any = OrderCreated) -> list[Event]:

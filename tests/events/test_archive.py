@@ -17,11 +17,12 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from protos.order_pb2 import OrderCreated, OrderPaid, OrderShipped
-from shop.events import archive, delivery, feed, handlers, reconciler, replay
-from shop.events.envelope import to_json
-from shop.events.models import Delivery, Event, RelayPosition
-from shop.events.store import VersionConflict, envelope, record
-from shop.jobs.models import Lease
+from severable.contrib import archive
+from severable.events import delivery, feed, handlers, reconciler, replay
+from severable.events.envelope import to_json
+from severable.events.models import Delivery, Event, RelayPosition
+from severable.events.store import VersionConflict, envelope, record
+from severable.jobs.models import Lease
 from tests.machine import deliver_events, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

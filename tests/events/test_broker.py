@@ -19,11 +19,11 @@ from django.db import connection, transaction
 from kombu import Connection, Exchange, Producer, Queue, binding
 
 from protos.order_pb2 import OrderCreated
-from shop.events import delivery, queues, relay
-from shop.events.models import Event, RelayPosition, Unreadable
-from shop.events.relay import Relay
-from shop.events.store import record
-from shop.events.wakeup import Listener
+from severable.events import delivery, queues, relay
+from severable.events.models import Event, RelayPosition, Unreadable
+from severable.events.relay import Relay
+from severable.events.store import record
+from severable.events.wakeup import Listener
 from tests.machine import eventually
 
 

@@ -15,13 +15,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import delivery, feed, handlers, reconciler
-from shop.events.envelope import to_json
-from shop.events.models import Delivery, Event, Subscription
-from shop.events.store import envelope, record
-from shop.jobs.models import Lease
-from shop.jobs.tasks import run
-from shop.telemetry import correlation
+from severable.events import delivery, feed, handlers, reconciler
+from severable.events.envelope import to_json
+from severable.events.models import Delivery, Event, Subscription
+from severable.events.store import envelope, record
+from severable.jobs.models import Lease
+from severable.jobs.tasks import run
+from severable.telemetry import correlation
 from tests.events.recorded import older
 from tests.machine import eventually, settle
 

@@ -20,10 +20,11 @@ from apps.inventory.models import Product
 from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderPaid
 from protos.user_pb2 import UserUpdated
-from shop.events import kafka, store
-from shop.events.kafka import Kafka, NotTaken
-from shop.events.models import Event, RelayPosition
-from shop.events.store import record
+from severable.contrib import kafka
+from severable.contrib.kafka import Kafka, NotTaken
+from severable.events import store
+from severable.events.models import Event, RelayPosition
+from severable.events.store import record
 from tests.conftest import ClientFor
 from tests.events.cluster import Cluster, cluster, event
 from tests.machine import settle

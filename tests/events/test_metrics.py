@@ -12,8 +12,8 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.notifications.models import Notification
-from shop.events import feed, reconciler, status
-from shop.events.models import Delivery, Event
+from severable.events import feed, reconciler, status
+from severable.events.models import Delivery, Event
 from tests.events.recorded import older, recorded
 from tests.machine import eventually
 

@@ -15,10 +15,10 @@ from django.db.models import F
 
 from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import delivery, feed, handlers, replay
-from shop.events.models import Delivery, Event, Subscription
-from shop.events.store import record
-from shop.jobs.models import Lease
+from severable.events import delivery, feed, handlers, replay
+from severable.events.models import Delivery, Event, Subscription
+from severable.events.store import record
+from severable.jobs.models import Lease
 from tests.machine import eventually, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,11 +18,11 @@ from kombu import Connection, Producer
 from protos import events_pb2
 from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import OrderCreated, OrderRejected
-from shop.events import feed, handlers, reconciler, replay, status, store
-from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition
-from shop.events.relay import MAX_BYTES, Relay
-from shop.events.store import record
-from shop.rpc.stubs import stub
+from severable.events import feed, handlers, reconciler, replay, status, store
+from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition
+from severable.events.relay import MAX_BYTES, Relay
+from severable.events.store import record
+from severable.rpc.client.stubs import stub
 from tests.events.recorded import recorded
 from tests.machine import eventually
 
@@ -72,7 +72,7 @@ def test_a_page_of_the_feed_ends_before_it_is_too_large_for_what_carries_it() ->
 
 
 def test_an_event_that_is_larger_than_a_page_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.events.rpc.MAX_BYTES", 1000)
+    monkeypatch.setattr("severable.events.rpc.MAX_BYTES", 1000)
     large(3, size=2000)
     eventually(lambda: [len(page.events) for page in pages()] in ([1, 1, 1], [1, 1, 1, 0]))
 
@@ -81,7 +81,7 @@ def test_small_pages_are_all_compared_counted_and_replayed(
     subscribed: handlers.Handler, no_grace: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that ends by its bytes is not the last one, though it is shorter than asked for."""
-    monkeypatch.setattr("shop.events.rpc.MAX_BYTES", 10_000)
+    monkeypatch.setattr("severable.events.rpc.MAX_BYTES", 10_000)
     large(9, size=4000)
     eventually(lambda: status.subscriptions()[subscribed.name] is not None)
     eventually(lambda: status.subscriptions()[subscribed.name].events == 9)  # type: ignore[union-attr]

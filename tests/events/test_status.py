@@ -20,10 +20,10 @@ from apps.notifications.models import Notification
 from apps.payments.models import Payment, Refund
 from protos.events_pb2 import Position
 from protos.order_pb2 import OrderShipped
-from shop.events import feed, reconciler, rpc, status
-from shop.events.models import Delivery, RelayPosition, Subscription
-from shop.events.store import record
-from shop.saga.models import Saga
+from severable.events import feed, reconciler, rpc, status
+from severable.events.models import Delivery, RelayPosition, Subscription
+from severable.events.store import record
+from severable.saga.models import Saga
 from tests.events.recorded import older, recorded
 from tests.machine import eventually
 

@@ -13,12 +13,12 @@ from protos.events_pb2 import Position, ReadRequest
 from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import Line, OrderCreated, OrderShipped
 from protos.user_pb2 import CreditChanged
-from shop.events.envelope import to_message
-from shop.events.models import Event
-from shop.events.store import VersionConflict, envelope, record
-from shop.refusal import from_error
-from shop.rpc.stubs import stub
-from shop.telemetry.correlation import Correlation, correlated
+from severable.errors import from_error
+from severable.events.envelope import to_message
+from severable.events.models import Event
+from severable.events.store import VersionConflict, envelope, record
+from severable.rpc.client.stubs import stub
+from severable.telemetry.correlation import Correlation, correlated
 from tests.threads import together
 
 CREATED = OrderCreated(order_id="o1", user_id=7, lines=[Line(sku="MUG", quantity=2)])

@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from protos.order_pb2 import OrderCreated
-from shop.events import feed, status, transactions
-from shop.events.models import Event, RelayPosition, TransactionOffset
-from shop.events.store import record
+from severable.events import feed, status, transactions
+from severable.events.models import Event, RelayPosition, TransactionOffset
+from severable.events.store import record
 from tests.events.recorded import recorded
 from tests.machine import eventually
 from tests.threads import together

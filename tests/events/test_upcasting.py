@@ -10,11 +10,11 @@ from django.db import transaction
 
 from protos.order_pb2 import OrderPaid
 from protos.upcasters import UPCASTERS
-from shop.events import delivery, feed, handlers, reconciler
-from shop.events.envelope import Json, NewerEvent, to_json, to_message
-from shop.events.models import Delivery, Event
-from shop.events.relay import Relay
-from shop.events.store import envelope, record
+from severable.events import delivery, feed, handlers, reconciler
+from severable.events.envelope import Json, NewerEvent, to_json, to_message
+from severable.events.models import Delivery, Event
+from severable.events.relay import Relay
+from severable.events.store import envelope, record
 from tests.machine import do_jobs, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

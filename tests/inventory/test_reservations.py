@@ -16,9 +16,9 @@ from apps.inventory import services
 from apps.inventory.models import Product, Reservation
 from protos import inventory_pb2 as pb
 from protos.inventory_pb2_grpc import InventoryServiceStub
-from shop.events.models import Event
-from shop.refusal import Refusal, from_error
-from shop.rpc.stubs import stub
+from severable.errors import Refusal, from_error
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
 from tests.conftest import MakeProduct
 from tests.threads import together
 

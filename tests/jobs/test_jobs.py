@@ -20,9 +20,9 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from apps.orders.saga import PLACE
-from shop.jobs import clock, leader
-from shop.jobs.models import Lease, LeaseLost, NotYet
-from shop.saga.models import Saga
+from severable.jobs import clock, leader
+from severable.jobs.models import Lease, LeaseLost, NotYet
+from severable.saga.models import Saga
 
 
 def job(**changes: Any) -> Notification:
@@ -183,7 +183,7 @@ def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Regression: a broker that is down was a line every half second."""
-    caplog.set_level(logging.INFO, "shop.jobs.clock")
+    caplog.set_level(logging.INFO, "severable.jobs.clock")
     errors: list[Exception] = [OSError("down"), OSError("down"), OSError("down")]
 
     def failing() -> None:
@@ -250,7 +250,7 @@ def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
 def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     """What registers only when some view is imported would not run where none is served."""
     command = (
-        "import django; django.setup(); from shop.jobs import clock; "
+        "import django; django.setup(); from severable.jobs import clock; "
         "print(*sorted(function.__name__ for _, function in clock._periodic))"
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}

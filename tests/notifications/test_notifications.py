@@ -15,8 +15,8 @@ from apps.notifications.models import Notification
 from apps.users.models import User
 from protos import notification_pb2 as pb
 from protos.notification_pb2_grpc import NotificationServiceStub
-from shop.events.models import Delivery
-from shop.rpc.stubs import stub
+from severable.events.models import Delivery
+from severable.rpc.client.stubs import stub
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import deliver_events, do_jobs, settle
 

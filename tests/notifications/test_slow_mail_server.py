@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.notifications.models import MAX_SENDING, Notification
-from shop.jobs import tasks
+from severable.jobs import tasks
 from tests.machine import eventually
 from tests.notifications.smtp import MailServer, mail_server
 

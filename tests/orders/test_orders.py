@@ -22,9 +22,9 @@ from apps.users.models import User
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
-from shop.events.models import Event
-from shop.rpc.stubs import stub
-from shop.saga.models import Saga
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
+from severable.saga.models import Saga
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 from tests.orders.test_input import assert_problem

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
-from shop.rpc import addresses, balance
-from shop.rpc.balance import Peer
+from severable.rpc.client import addresses, balance
+from severable.rpc.client.balance import Peer
 from tests.gateway.upstream import OK, Upstream, upstream
 
 BUSY = b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n"

@@ -24,20 +24,22 @@ from google.protobuf.message import Message
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
-from shop import cache as shop_cache
-from shop import topology
-from shop.cache import SKIP_SECONDS, Answers, FolderCache, Question, forget
-from shop.events import delivery, handlers
-from shop.events.envelope import to_json
-from shop.events.models import Delivery
-from shop.events.queues import context_queues
-from shop.events.store import envelope, record
-from shop.refusal import NotFound
-from shop.rpc import cached, stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Identity
-from shop.rpc.registry import registry
-from shop.topology import Cached, TopologyError
+from severable import topology
+from severable.caching import backends as shop_cache
+from severable.caching import reads as cached
+from severable.caching.backends import SKIP_SECONDS, Answers, FolderCache, Question, forget
+from severable.caching.stubs import caching
+from severable.errors import NotFound
+from severable.events import delivery, handlers
+from severable.events.envelope import to_json
+from severable.events.models import Delivery
+from severable.events.queues import context_queues
+from severable.events.store import envelope, record
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Identity
+from severable.rpc.server.registry import registry
+from severable.topology import Cached, TopologyError
 from tests.addresses import free_addresses
 from tests.machine import settle
 from tests.processes import ROOT
@@ -107,7 +109,7 @@ def users(owner: Owner, clock: Clock) -> UserServiceStub:
 def use_redis(settings: Any, url: str, timeout: float = 10) -> None:
     """Patiently, where it is not the cache's slowness that is tested: machines are busy."""
     options = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
-    options["SERIALIZER"] = "shop.cache.Serializer"
+    options["SERIALIZER"] = "severable.caching.backends.Serializer"
     backend = "django_redis.cache.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
 
@@ -119,7 +121,7 @@ def client(
     entries = [replace(entry, seconds=seconds) for entry in project.TOPOLOGY.cached]
     reads = cached.CachedReads(cached.rules(entries), Answers(clock or Clock()))
     policed = stubs.policed(channel or LocalChannel(), POLICY)
-    return UserServiceStub(stubs.caching(policed, POLICY, reads))
+    return UserServiceStub(caching(policed, POLICY, reads))
 
 
 def get(users: UserServiceStub, user_id: int = 7, **options: Any) -> Any:
@@ -168,7 +170,7 @@ def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> Non
     with serving(channel) as remote:
         reads = cached.CachedReads(cached.rules([ENTRY]), Answers())
         policed = stubs.policed(remote, POLICY, Identity())
-        method = UserServiceStub(stubs.caching(policed, POLICY, reads)).GetUser
+        method = UserServiceStub(caching(policed, POLICY, reads)).GetUser
         request = pb.GetUserRequest(user_id=7)
         assert method.future(request).result().id == 7
         deadline = time.monotonic() + 10  # gRPC tells who has called back at a time of its own
@@ -397,7 +399,10 @@ def break_it(kind: str, settings: Any, tmp_path: Path) -> None:
     else:
         (tmp_path / "file").touch()
         settings.CACHES = {
-            "default": {"BACKEND": "shop.cache.FolderCache", "LOCATION": tmp_path / "file"}
+            "default": {
+                "BACKEND": "severable.caching.backends.FolderCache",
+                "LOCATION": tmp_path / "file",
+            }
         }
 
 

@@ -22,10 +22,10 @@ from protos.notification_pb2_grpc import NotificationServiceStub
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
-from shop.rpc import stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Identity, repeatable
-from shop.rpc.registry import registry
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Identity, repeatable
+from severable.rpc.server.registry import registry
 from tests.conftest import ClientFor, MakeUser
 from tests.rpc.test_channels import POLICY, serving
 

@@ -11,10 +11,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from shop.refusal import Conflict, OutcomeUnknown
-from shop.saga import definition, driver, story
-from shop.saga.definition import Data, Definition, Step, define
-from shop.saga.models import Saga
+from severable.errors import Conflict, OutcomeUnknown
+from severable.saga import definition, driver, story
+from severable.saga.definition import Data, Definition, Step, define
+from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
 

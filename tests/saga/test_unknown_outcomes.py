@@ -18,9 +18,9 @@ from apps.orders.models import Order
 from apps.payments.models import LedgerEntry, Payment, TestCharge
 from apps.payments.providers import CardDeclined, TestProvider
 from apps.users.models import User
-from shop.refusal import Conflict, OutcomeUnknown
-from shop.rpc.registry import registry
-from shop.saga.models import Saga, SagaLog
+from severable.errors import Conflict, OutcomeUnknown
+from severable.rpc.server.registry import registry
+from severable.saga.models import Saga, SagaLog
 from tests.conftest import MakeUser
 from tests.machine import settle
 from tests.saga.test_order_under_faults import Died, decide

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from apps.orders import queries
 from apps.orders.models import Order
-from shop.jobs import clock
-from shop.saga.models import Saga
+from severable.jobs import clock
+from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     def apply_async(args: tuple[str, str], queue: str, **options: Any) -> None:
         sent.append((queue, args[1]))
 
-    monkeypatch.setattr("shop.jobs.tasks.run.apply_async", apply_async)
+    monkeypatch.setattr("severable.jobs.tasks.run.apply_async", apply_async)
     monkeypatch.setattr(clock, "_nudged", {})
     yield sent
 
@@ -90,7 +90,7 @@ def test_a_broker_that_fails_parks_nothing(
     def fail(*args: Any, **options: Any) -> None:
         raise KeyError("no such channel")
 
-    monkeypatch.setattr("shop.jobs.tasks.run.apply_async", fail)
+    monkeypatch.setattr("severable.jobs.tasks.run.apply_async", fail)
     known = saga("cancel_order", overdue=DAY)
     clock.Clock().tick()
 

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from shop.rendering import RENDERERS, differing, render, write
+from severable.deploy import RENDERERS, differing, render, write
 from tests.processes import ROOT
 
 

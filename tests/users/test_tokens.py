@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.api import keys
+from severable.api import keys
 from tests.conftest import token_of
 
 pytestmark = pytest.mark.django_db

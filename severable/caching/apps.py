@@ -1,0 +1,12 @@
+"""Subscribes to the events that invalidate cached answers when Django starts."""
+
+from django.apps import AppConfig
+
+
+class CachingConfig(AppConfig):
+    name = "severable.caching"
+
+    def ready(self) -> None:
+        from severable.caching import reads
+
+        reads.listen()

@@ -1,0 +1,33 @@
+"""Celery brings the news that a row is due. Lost news is harmless: the clock brings it again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from celery import shared_task
+from django.apps import apps
+from django.db import transaction
+
+from severable.jobs.models import Job
+
+
+@shared_task(name="shop.jobs.run")
+def run(label: str, pk: str) -> None:
+    """Work on one row, if it is due and nobody else has taken it."""
+    model = apps.get_model(label)
+    assert issubclass(model, Job)
+    job = model.claim(pk)
+    if job:
+        job.attempt()
+
+
+def nudge(job: Job) -> None:
+    """Tell a worker that a row is due."""
+    run.apply_async((job._meta.label, str(job.pk)), queue=job.queue, retry=False)
+
+
+def nudge_on_commit(job: Job) -> None:
+    """The same, once the surrounding transaction has committed. For workers, not for requests:
+    a request never publishes."""
+
+    transaction.on_commit(partial(nudge, job), robust=True)

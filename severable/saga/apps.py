@@ -1,0 +1,11 @@
+"""Loads every context's sagas when Django starts, so that each can be resumed by name."""
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class SagaConfig(AppConfig):
+    name = "severable.saga"
+
+    def ready(self) -> None:
+        autodiscover_modules("saga")
