@@ -39,7 +39,7 @@ from protos.user_pb2_grpc import (  # noqa: E402
     add_UserServiceServicer_to_server,
 )
 from severable.caching.reads import CachedReads, rules  # noqa: E402
-from severable.caching.stubs import caching
+from severable.caching.stubs import caching  # noqa: E402
 from severable.rpc.client import stubs  # noqa: E402
 from severable.rpc.client.local import LocalChannel  # noqa: E402
 from severable.rpc.client.policy import Identity  # noqa: E402

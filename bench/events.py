@@ -168,8 +168,8 @@ def running(*commands: list[str]) -> Iterator[None]:
 def clear() -> None:
     """Nothing waits, nothing is done."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE events_event, events_delivery, events_relayposition")
-        cursor.execute("TRUNCATE events_subscription")
+        for table in ("event", "delivery", "relayposition", "subscription"):
+            cursor.execute(f"TRUNCATE severable_events_{table}")
     with app.connection_for_write() as broker:
         for queue in app.conf.task_queues:
             queue(broker.default_channel).declare()

@@ -6,6 +6,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+CONTEXTS = os.environ.get("SEVERABLE_CONTEXTS", "apps")  # the package with one app per context
+CONTRACTS = os.environ.get("SEVERABLE_CONTRACTS", "protos")  # that with the code of contracts
+
 
 def name() -> str:
     """Return the project's package, such as "shop": the first part of DJANGO_SETTINGS_MODULE."""

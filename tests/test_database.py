@@ -100,7 +100,7 @@ def locked_lease() -> Iterator[None]:
             other.close()
     else:
         with psycopg.connect(url) as server:
-            server.execute("UPDATE jobs_lease SET holder = 'other' WHERE name = 'wanted'")
+            server.execute("UPDATE severable_jobs_lease SET holder = 'other' WHERE name = 'wanted'")
             yield
             server.rollback()
 

@@ -75,8 +75,11 @@ def test_deployments_of_one_placement_do_not_refuse_each_other(fresh: dict[str, 
     ("damage", "word"),
     [
         ("ALTER TABLE users_user RENAME TO users_customer", "table users_user is missing"),
-        ("ALTER TABLE jobs_lease RENAME COLUMN holder TO owner", "jobs_lease has no column holder"),
-        ("ALTER TABLE jobs_lease ADD COLUMN x int NOT NULL DEFAULT 1", ""),
+        (
+            "ALTER TABLE severable_jobs_lease RENAME COLUMN holder TO owner",
+            "severable_jobs_lease has no column holder",
+        ),
+        ("ALTER TABLE severable_jobs_lease ADD COLUMN x int NOT NULL DEFAULT 1", ""),
         ("DELETE FROM django_migrations WHERE app = 'orders'", "already exists"),
     ],
 )

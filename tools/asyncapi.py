@@ -14,10 +14,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from protos import events_pb2
 from severable.events.delivery import TASK
 from severable.events.queues import EVENTS
 from severable.events.relay import TOGETHER
+from severable.protos import events_pb2
 from tools.flow import Flow, Told
 
 Schema = dict[str, Any]

@@ -97,7 +97,7 @@ class ProductAdmin(BackOffice):
             return "-"
         return joined(
             rows("inventory.restock", "restocks", product=product.sku),
-            rows("events.event", "events", stream=product.stream),
+            rows("severable_events.event", "events", stream=product.stream),
         )
 
 
@@ -143,7 +143,7 @@ class ReservationAdmin(Record):
 
     @admin.display(description="see also")
     def links(self, reservation: Reservation) -> str:
-        return joined(rows("events.event", "events", stream=reservation.stream))
+        return joined(rows("severable_events.event", "events", stream=reservation.stream))
 
 
 @admin.register(Restock)

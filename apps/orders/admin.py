@@ -107,8 +107,8 @@ class OrderAdmin(Record):
             rows("inventory.reservation", "reservation", order_id=order.id),
             rows("orders.parcel", "parcel", order=order.id),
             rows("notifications.notification", "mails", order_id=order.id),
-            rows("saga.saga", "sagas", key=order.id),
-            rows("events.event", "events", stream=order.stream),
+            rows("severable_saga.saga", "sagas", key=order.id),
+            rows("severable_events.event", "events", stream=order.stream),
         )
 
 

@@ -81,7 +81,7 @@ class PaymentAdmin(Record):
         return joined(
             rows("payments.refund", "refund", payment=payment.id),
             rows("payments.testcharge", "the test provider's charge", key=payment.id),
-            rows("events.event", "events", stream=payment.stream),
+            rows("severable_events.event", "events", stream=payment.stream),
         )
 
 

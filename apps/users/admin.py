@@ -198,7 +198,7 @@ class UserAdmin(BackOffice, DjangoUserAdmin):
             rows("users.creditentry", "store credit", user=user.pk),
             rows("users.session", "sign-ins", user=user.pk),
             link("users.preferences", user.pk, "preferences"),
-            rows("events.event", "events", stream=user.stream),
+            rows("severable_events.event", "events", stream=user.stream),
         )
 
 

@@ -77,9 +77,13 @@ class EventAdmin(Record):
     @admin.display(description="see also")
     def links(self, event: Event) -> str:
         return joined(
-            rows("events.delivery", "deliveries", event_id=event.id),
-            rows("events.event", "the whole stream", stream=event.stream),
-            rows("events.event", "all that it belongs to", correlation_id=event.correlation_id),
+            rows("severable_events.delivery", "deliveries", event_id=event.id),
+            rows("severable_events.event", "the whole stream", stream=event.stream),
+            rows(
+                "severable_events.event",
+                "all that it belongs to",
+                correlation_id=event.correlation_id,
+            ),
         )
 
 
@@ -128,9 +132,9 @@ class DeliveryAdmin(JobAdmin):
     @admin.display(description="see also")
     def links(self, row: Delivery) -> str:
         return joined(
-            rows("events.event", "the event", id=row.event_id),
-            rows("events.delivery", "its other deliveries", event_id=row.event_id),
-            rows("events.delivery", "the whole stream", stream=row.stream),
+            rows("severable_events.event", "the event", id=row.event_id),
+            rows("severable_events.delivery", "its other deliveries", event_id=row.event_id),
+            rows("severable_events.delivery", "the whole stream", stream=row.stream),
         )
 
 
@@ -167,8 +171,8 @@ class RefusedEventAdmin(Record):
     @admin.display(description="see also")
     def links(self, row: RefusedEvent) -> str:
         return joined(
-            rows("events.event", "the event", id=row.event_id),
-            rows("events.delivery", "its deliveries", event_id=row.event_id),
+            rows("severable_events.event", "the event", id=row.event_id),
+            rows("severable_events.delivery", "its deliveries", event_id=row.event_id),
         )
 
 

@@ -59,9 +59,9 @@ class SagaAdmin(JobAdmin):
     @admin.display(description="see also")
     def links(self, saga: Saga) -> str:
         return joined(
-            rows("saga.saga", "all sagas about this", key=saga.key),
-            rows("saga.sagalog", "log", saga=saga.pk),
-            rows("events.event", "events", correlation_id=saga.correlation_id),
+            rows("severable_saga.saga", "all sagas about this", key=saga.key),
+            rows("severable_saga.sagalog", "log", saga=saga.pk),
+            rows("severable_events.event", "events", correlation_id=saga.correlation_id),
         )
 
     @admin.display(description="data")
@@ -87,4 +87,6 @@ class SagaLogAdmin(Record):
 
     @admin.display(description="saga")
     def shown_saga(self, entry: SagaLog) -> str:
-        return link("saga.saga", entry.saga_id, f"{entry.saga.name} {short(entry.saga.key)}")
+        return link(
+            "severable_saga.saga", entry.saga_id, f"{entry.saga.name} {short(entry.saga.key)}"
+        )

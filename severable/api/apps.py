@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class ApiConfig(AppConfig):
     name = "severable.api"
+    label = "severable_api"
     verbose_name = "API"
 
     def ready(self) -> None:

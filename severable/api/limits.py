@@ -32,11 +32,10 @@ RATE_WINDOW = timedelta(minutes=1)
 KNOWN = timedelta(days=30)
 
 TAKE = """
-    INSERT INTO api_attempts (key, count, ends_at) VALUES (%(key)s, 1, %(ends_at)s)
+    INSERT INTO severable_api_attempts AS old (key, count, ends_at) VALUES (%(key)s, 1, %(ends_at)s)
     ON CONFLICT (key) DO UPDATE SET
-        count = CASE WHEN api_attempts.ends_at > %(now)s THEN api_attempts.count + 1 ELSE 1 END,
-        ends_at = CASE WHEN api_attempts.ends_at > %(now)s THEN api_attempts.ends_at
-                       ELSE excluded.ends_at END
+        count = CASE WHEN old.ends_at > %(now)s THEN old.count + 1 ELSE 1 END,
+        ends_at = CASE WHEN old.ends_at > %(now)s THEN old.ends_at ELSE excluded.ends_at END
     RETURNING key, count, ends_at"""
 
 

@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class CachingConfig(AppConfig):
     name = "severable.caching"
+    label = "severable_caching"
 
     def ready(self) -> None:
         from severable.caching import reads

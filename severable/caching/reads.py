@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from hashlib import sha256
-from importlib import import_module
 from time import monotonic, sleep
 from typing import Any
 
@@ -21,7 +20,7 @@ from google.protobuf.message import Message
 from severable.caching.backends import Answers, Found, Question, answers, forget
 from severable.events import handlers
 from severable.rpc.outcome import CallAnswer
-from severable.topology import Cached, TopologyError
+from severable.topology import Cached, TopologyError, contracts
 
 POLL_SECONDS = 0.01
 
@@ -156,12 +155,9 @@ def _forget(rules: list[Rule], event: Message) -> None:
 
 
 def _method(entry: Cached) -> MethodDescriptor:
-    service, _, name = entry.method.partition("/")
-    import_module(f"protos.{service.partition('.')[0]}_pb2")
-    try:
-        method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    except KeyError:
-        raise _wrong(entry, "no contract has this method") from None
+    method = contracts.method(entry.method)
+    if method is None:
+        raise _wrong(entry, "no contract has this method")
     if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
         raise _wrong(entry, "by its contract this method has side effects")
     return method

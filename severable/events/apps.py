@@ -6,6 +6,8 @@ from django.utils.module_loading import autodiscover_modules
 
 class EventsConfig(AppConfig):
     name = "severable.events"
+    label = "severable_events"
+    verbose_name = "events"
 
     def ready(self) -> None:
         autodiscover_modules("handlers")

@@ -14,12 +14,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from google.protobuf.json_format import ParseDict, ParseError
 
-from protos import events_pb2
 from severable.errors import Conflict
 from severable.events import feed, handlers, unreadable
 from severable.events.envelope import Json, to_json
 from severable.events.models import Delivery
 from severable.jobs.models import LeaseLost
+from severable.protos import events_pb2
 from severable.telemetry import correlation
 
 TASK = "shop.events.deliver"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 
 from django.conf import settings
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from protos import events_pb2
-from protos.upcasters import UPCASTERS, present_version
+from severable.events import upcasting
+from severable.protos import events_pb2
+from severable.topology import contracts
 
 Json = dict[str, object]
 
@@ -45,7 +45,7 @@ def to_message(event: events_pb2.Event) -> Message:
 
     Raises LookupError for a type that no contract here has, NewerEvent for one of tomorrow.
     """
-    import_module(f"protos.{event.type.partition('.')[0]}_pb2")
+    contracts.load(event.type.partition(".")[0])
     descriptor = descriptor_pool.Default().FindMessageTypeByName(event.type)
     message: Message = message_factory.GetMessageClass(descriptor)()
     return ParseDict(_upcast(event), message, ignore_unknown_fields=True)
@@ -53,13 +53,11 @@ def to_message(event: events_pb2.Event) -> Message:
 
 def _upcast(event: events_pb2.Event) -> Json:
     version = event.dataversion or 1  # from who does not know of versions yet
-    present = present_version(event.type)
-    if version > present:
+    current = upcasting.current_version(event.type)
+    if version > current:
         raise NewerEvent(
-            f"{event.type} has version {version}, and this deployment knows {present}: "
+            f"{event.type} has version {version}, and this deployment knows {current}: "
             "deploy its contract here, then retry"
         )
     data: Json = json.loads(event.data)
-    for upcaster in UPCASTERS.get(event.type, [])[version - 1 :]:
-        data = upcaster(data)
-    return data
+    return upcasting.upcast(event.type, version, data)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from django.db.models import F
 from django.utils import timezone
 
-from protos import events_pb2
-from protos.events_pb2_grpc import EventFeedStub
 from severable.events.envelope import source_of
 from severable.events.handlers import Handler
 from severable.events.models import Subscription
+from severable.protos import events_pb2
+from severable.protos.events_pb2_grpc import EventFeedStub
 from severable.rpc.client.stubs import stub
 
 # A transaction and a position, of the source's database: they are compared as a pair.

@@ -17,10 +17,10 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
-from protos import events_pb2
 from severable.events import handlers, transactions
 from severable.events.envelope import to_message
 from severable.jobs.models import Job
+from severable.protos import events_pb2
 from severable.telemetry.correlation import Correlation, correlated
 from severable.telemetry.tracing import span
 

@@ -12,10 +12,10 @@ from time import monotonic
 
 import grpc
 
-from protos import events_pb2
 from severable.events import delivery, feed, handlers, subscriptions
 from severable.jobs.clock import every
 from severable.jobs.outages import Outages
+from severable.protos import events_pb2
 
 log = logging.getLogger(__name__)
 

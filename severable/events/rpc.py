@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from protos import events_pb2
-from protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
 from severable.errors import Conflict, Invalid
 from severable.events import transactions
 from severable.events.models import Event, EventQuerySet, within
 from severable.events.store import envelope, position
+from severable.protos import events_pb2
+from severable.protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
 from severable.rpc.server.registry import serve
 
 MOST = 1000

@@ -18,13 +18,13 @@ from django.db.models import Count
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from protos import events_pb2
 from severable.events import feed, handlers, transactions
 from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from severable.events.rpc import MOST
 from severable.events.subscriptions import gone as subscriptions_gone
 from severable.jobs import status as job_status
 from severable.jobs.status import Jobs
+from severable.protos import events_pb2
 
 LONG_TRANSACTION = 5.0  # seconds
 OLDEST_TRANSACTION = """

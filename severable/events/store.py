@@ -8,12 +8,12 @@ from django.db import IntegrityError, connection
 from django.db.models import Max
 from google.protobuf.message import Message
 
-from protos import events_pb2
-from protos.upcasters import present_version
 from severable.errors import Conflict
 from severable.events import transactions, wakeup
 from severable.events.envelope import Json, source_of, to_json, type_of
 from severable.events.models import Event
+from severable.events.upcasting import current_version
+from severable.protos import events_pb2
 from severable.telemetry import correlation
 from severable.telemetry.tracing import traceparent
 
@@ -50,7 +50,7 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
         stream=stream,
         type=type_of(message),
         data=to_json(message),
-        data_version=present_version(type_of(message)),
+        data_version=current_version(type_of(message)),
         correlation_id=why.id,
         causation_id=why.causation,
         actor=why.actor,

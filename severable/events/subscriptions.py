@@ -13,10 +13,10 @@ import grpc
 from django.utils import timezone
 from google.protobuf.json_format import ParseDict
 
-from protos import events_pb2
 from severable.events import delivery, feed, handlers
 from severable.events.handlers import Handler
 from severable.events.models import Delivery, RelayPosition, Subscription
+from severable.protos import events_pb2
 
 REPLAY = "replay "  # begins the name under which a replay is remembered
 

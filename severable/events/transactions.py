@@ -13,8 +13,8 @@ from __future__ import annotations
 import psycopg
 from django.db import connection, transaction
 
-OFFSETS = "events_transactionoffset"
-_EVENTS = "events_event"
+OFFSETS = "severable_events_transactionoffset"
+_EVENTS = "severable_events_event"
 _NEVER = 2**63 - 1
 
 # The run of a server, and the table as it was created: a logical restore creates another one.

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 from django.conf import settings
 
+from severable import project
 from severable.http.app import Forward, Front
 from severable.http.threads import Threads
 from severable.http.wsgi import get_wsgi_application
@@ -51,7 +52,7 @@ def _allow_all_descriptors() -> None:
 def _forward() -> Forward | None:
     """Return what a context of this deployment has answered elsewhere, such as the gateway."""
     for context in settings.DEPLOYMENT.contexts:
-        if find_spec(f"apps.{context}.asgi"):
-            forward: Forward = import_module(f"apps.{context}.asgi").forward
+        if find_spec(f"{project.CONTEXTS}.{context}.asgi"):
+            forward: Forward = import_module(f"{project.CONTEXTS}.{context}.asgi").forward
             return forward
     return None

@@ -6,6 +6,7 @@ from django.utils.module_loading import autodiscover_modules
 
 class RpcConfig(AppConfig):
     name = "severable.rpc"
+    label = "severable_rpc"
 
     def ready(self) -> None:
         autodiscover_modules("rpc")

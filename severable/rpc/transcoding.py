@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import grpc
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # noqa: F401  # JSON must know its details
+
+from severable.topology import contracts
 
 Code = grpc.StatusCode
 VERBS = ("get", "post", "put", "patch", "delete")
@@ -84,9 +85,9 @@ class Rule:
 @cache
 def rule(method: str) -> Rule:
     """The rule of a full method name. Raises LookupError where its contract has none."""
-    service, _, name = method.lstrip("/").rpartition("/")
-    import_module(f"protos.{service.partition('.')[0]}_pb2")
-    descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    descriptor = contracts.method(method)
+    if descriptor is None:
+        raise LookupError(f"no contract has {method}")
     return _rule(method, descriptor)
 
 

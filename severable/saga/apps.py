@@ -6,6 +6,8 @@ from django.utils.module_loading import autodiscover_modules
 
 class SagaConfig(AppConfig):
     name = "severable.saga"
+    label = "severable_saga"
+    verbose_name = "sagas"
 
     def ready(self) -> None:
         autodiscover_modules("saga")

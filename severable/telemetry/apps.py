@@ -7,6 +7,7 @@ from severable.telemetry import tracing
 
 class TelemetryConfig(AppConfig):
     name = "severable.telemetry"
+    label = "severable_telemetry"
 
     def ready(self) -> None:
         tracing.set_up()

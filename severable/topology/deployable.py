@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import pairwise
-from typing import Any
 
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import MethodOptions
-
+from severable.topology import contracts
 from severable.topology.checks import paths
 from severable.topology.model import ENTRY, Deployment, Edge, Topology
 from severable.topology.problem import Problem
 
 RESERVED = 3  # connections that PostgreSQL keeps for superusers (superuser_reserved_connections)
-REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
 def problems(topology: Topology) -> Iterator[Problem]:
@@ -26,36 +21,25 @@ def problems(topology: Topology) -> Iterator[Problem]:
         yield Problem(("edge",), "is missing: the host that clients reach, its limits and timeouts")
     for name in topology.faults:
         yield Problem(("faults", name), "faults on purpose are for development only")
-    yield from contracts(topology)
+    yield from _methods(topology)
     yield from _edge(topology)
     for placement in topology.placements:
         yield from _processes(topology, placement)
 
 
-def contracts(topology: Topology) -> Iterator[Problem]:
+def _methods(topology: Topology) -> Iterator[Problem]:
     """Yield what is said of methods that their contracts do not bear out."""
     for policy in topology.policies.values():
         for path, own in policy.methods.items():
             place = ("methods", path.removeprefix("/"))
-            described = method(path)
-            if described is None:
+            if contracts.method(path) is None:
                 yield Problem(place, "no contract has this method")
-            elif own.retries and described.GetOptions().idempotency_level not in REPEATABLE:
+            elif own.retries and not contracts.repeatable(path):
                 yield Problem(
                     (*place, "retries"),
                     f"{own.retries}, but by its contract it may not come twice: "
                     "it has no idempotency_level",
                 )
-
-
-def method(path: str) -> Any:
-    """Return the descriptor of a method such as "/user.UserService/GetUser", or None."""
-    service, _, name = path.removeprefix("/").partition("/")
-    import_module(f"protos.{service.partition('.')[0]}_pb2")
-    try:
-        return descriptor_pool.Default().FindServiceByName(service).methods_by_name.get(name)
-    except KeyError:
-        return None
 
 
 def _edge(topology: Topology) -> Iterator[Problem]:

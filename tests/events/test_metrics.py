@@ -76,7 +76,7 @@ def test_parked_jobs_are_seen() -> None:
     Notification.objects.create(state="parked", **mail)
     found = scraped()
     assert found["shop_jobs_parked", "notifications.Notification"] == 1
-    assert found["shop_jobs_waiting", "saga.Saga"] == 0
+    assert found["shop_jobs_waiting", "severable_saga.Saga"] == 0
 
 
 def test_a_silent_feed_is_a_figure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from protos import events_pb2
 from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderShipped
 from protos.user_pb2 import UserRegistered
 from severable.events import delivery, feed, handlers, reconciler
 from severable.events.models import Delivery, Event
 from severable.events.store import envelope, record
 from severable.jobs.models import Lease
+from severable.protos import events_pb2
 from tests.machine import do_jobs, eventually
 from tests.threads import together
 

@@ -15,13 +15,13 @@ from django.db import transaction
 from google.protobuf.json_format import MessageToJson
 from kombu import Connection, Producer
 
-from protos import events_pb2
-from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import OrderCreated, OrderRejected
 from severable.events import feed, handlers, reconciler, replay, status, store
 from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition
 from severable.events.relay import MAX_BYTES, Relay
 from severable.events.store import record
+from severable.protos import events_pb2
+from severable.protos.events_pb2_grpc import EventFeedStub
 from severable.rpc.client.stubs import stub
 from tests.events.recorded import recorded
 from tests.machine import eventually

@@ -9,14 +9,14 @@ import grpc
 import pytest
 from django.db import connection, transaction
 
-from protos.events_pb2 import Position, ReadRequest
-from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import Line, OrderCreated, OrderShipped
 from protos.user_pb2 import CreditChanged
 from severable.errors import from_error
 from severable.events.envelope import to_message
 from severable.events.models import Event
 from severable.events.store import VersionConflict, envelope, record
+from severable.protos.events_pb2 import Position, ReadRequest
+from severable.protos.events_pb2_grpc import EventFeedStub
 from severable.rpc.client.stubs import stub
 from severable.telemetry.correlation import Correlation, correlated
 from tests.threads import together

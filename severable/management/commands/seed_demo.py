@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.progress import Progress
 
+from severable import project
 from severable.config.environment import SHOP_ENV
 
 
@@ -22,8 +23,8 @@ class Command(BaseCommand):
         steps = [
             step
             for context in settings.DEPLOYMENT.contexts
-            if find_spec(f"apps.{context}.demo")
-            for step in import_module(f"apps.{context}.demo").steps()
+            if find_spec(f"{project.CONTEXTS}.{context}.demo")
+            for step in import_module(f"{project.CONTEXTS}.{context}.demo").steps()
         ]
         with Progress(transient=True) as progress:
             for step in progress.track(steps, description="Demo data"):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from functools import cache
 from time import monotonic, sleep
 from typing import Any
 
 import grpc
 from django.db import transaction
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from severable.rpc import deadline, identity
 from severable.rpc.circuit import Circuit
 from severable.rpc.outcome import CallError
 from severable.telemetry.tracing import traced
 from severable.topology import Policy
+from severable.topology.contracts import repeatable
 
 UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -167,15 +165,6 @@ def _silent(code: grpc.StatusCode, patient: bool) -> bool:
     return code is grpc.StatusCode.UNAVAILABLE or (
         patient and code is grpc.StatusCode.DEADLINE_EXCEEDED
     )
-
-
-@cache
-def repeatable(method: str) -> bool:
-    """Whether a method's contract says that it may come more than once."""
-    service, _, name = method.lstrip("/").rpartition("/")
-    described = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    level = described.GetOptions().idempotency_level
-    return level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
 class Identity(grpc.UnaryUnaryClientInterceptor):

@@ -13,9 +13,9 @@ import urllib3
 from google.protobuf import json_format
 
 from severable.rpc.client.balance import Peer
-from severable.rpc.client.policy import repeatable
 from severable.rpc.outcome import CallError, Metadata, UnaryCall, UnaryChannel
 from severable.rpc.transcoding import Rule, error_from, rule, to_http
+from severable.topology.contracts import repeatable
 
 CONNECTIONS = 16  # to one address; more calls wait for one to be free, within their deadline
 LARGEST = 4 * 1024 * 1024  # bytes of a message, as in gRPC

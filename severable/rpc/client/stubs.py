@@ -49,7 +49,7 @@ def stub(stub_class: Callable[[grpc.Channel], S], context: str | None = None) ->
 
 def owner_of(stub_class: Callable[[grpc.Channel], Any]) -> str:
     """Return the context whose contract a generated Stub is of."""
-    package = stub_class.__module__.removeprefix("protos.").removesuffix("_pb2_grpc")
+    package = stub_class.__module__.rpartition(".")[2].removesuffix("_pb2_grpc")
     return settings.TOPOLOGY.context_of(package).name
 
 

@@ -7,7 +7,7 @@ Every context serves this beside its own contract.
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from protos import events_pb2 as _events_pb2
+from severable.protos import events_pb2 as _events_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from protos import events_pb2 as protos_dot_events__pb2
+from severable.protos import events_pb2 as severable_dot_protos_dot_events__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in protos/events_pb2_grpc.py depends on'
+        + ' but the generated code in severable/protos/events_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,8 +36,8 @@ class EventFeedStub:
         """
         self.Read = channel.unary_unary(
                 '/events.EventFeed/Read',
-                request_serializer=protos_dot_events__pb2.ReadRequest.SerializeToString,
-                response_deserializer=protos_dot_events__pb2.ReadResponse.FromString,
+                request_serializer=severable_dot_protos_dot_events__pb2.ReadRequest.SerializeToString,
+                response_deserializer=severable_dot_protos_dot_events__pb2.ReadResponse.FromString,
                 _registered_method=True)
 
 
@@ -55,8 +55,8 @@ def add_EventFeedServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Read': grpc.unary_unary_rpc_method_handler(
                     servicer.Read,
-                    request_deserializer=protos_dot_events__pb2.ReadRequest.FromString,
-                    response_serializer=protos_dot_events__pb2.ReadResponse.SerializeToString,
+                    request_deserializer=severable_dot_protos_dot_events__pb2.ReadRequest.FromString,
+                    response_serializer=severable_dot_protos_dot_events__pb2.ReadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -84,8 +84,8 @@ class EventFeed:
             request,
             target,
             '/events.EventFeed/Read',
-            protos_dot_events__pb2.ReadRequest.SerializeToString,
-            protos_dot_events__pb2.ReadResponse.FromString,
+            severable_dot_protos_dot_events__pb2.ReadRequest.SerializeToString,
+            severable_dot_protos_dot_events__pb2.ReadResponse.FromString,
             options,
             channel_credentials,
             insecure,
