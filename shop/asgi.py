@@ -2,8 +2,7 @@
 
 import os
 
+from severable.asgi import get_asgi_application
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-
-from severable.http.serving import get_asgi_application
-
 application = get_asgi_application()

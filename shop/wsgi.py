@@ -2,8 +2,7 @@
 
 import os
 
+from severable.wsgi import get_wsgi_application
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-
-from severable.http.wsgi import get_wsgi_application
-
 application = get_wsgi_application()

@@ -92,7 +92,7 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(damage)
         database.execute(
-            "INSERT INTO django_migrations (app, name, applied) VALUES ('jobs', '0099_x', '2026')"
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('severable_jobs', '0099_x', '2026')"
         )
     done = prepared(fresh)
     if not word:  # rows can be written without it: a newer version has been here
@@ -101,7 +101,7 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     assert done.returncode == 1
     assert f"CommandError: {file} cannot be used by this version" in done.stderr
     assert word in done.stderr
-    assert "jobs.0099_x is not known here" in done.stderr
+    assert "severable_jobs.0099_x is not known here" in done.stderr
     assert f"delete {file.parent}" in done.stderr
 
 

@@ -17,9 +17,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from severable.config.commands import GRANIAN
 from tests.addresses import free_addresses
 from tests.processes import ROOT
-from tools.supervisor import GRANIAN
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

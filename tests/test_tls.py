@@ -105,7 +105,7 @@ def authority(folder: Path) -> Authority:
 def users(folder: Path, authority: Authority) -> Iterator[Deployment]:
     """A web process of the users, as the supervisor starts it."""
     http, own = free_addresses(2)
-    deployment = Deployment("users", ("users",), (http,), (own,), ())
+    deployment = Deployment("users", ("users",), (http,), (own,), database="")
     files = authority.certificates("users")
     given = {"TLS_CERT": files.cert, "TLS_KEY": files.key, "TLS_CA": files.ca}
     placed = {"SHOP_PLACEMENT": "split", "SHOP_DEPLOYMENT": "users", "VAR_DIR": str(folder)}

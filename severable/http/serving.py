@@ -13,25 +13,21 @@ from django.conf import settings
 from severable import project
 from severable.http.app import Forward, Front
 from severable.http.threads import Threads
-from severable.http.wsgi import get_wsgi_application
+from severable.http.wsgi import Handler
 from severable.rpc.server.server import Server
 from severable.telemetry.draining import draining
 
 
-def get_asgi_application() -> Front:
-    """Set Django up, serve gRPC, and return the ASGI application that serves HTTP.
+def serve() -> Front:
+    """Start the gRPC server and what ends this process, and return what serves HTTP.
 
-    Call it in the main thread, before anything starts another one.
+    SIGTERM must be blocked in all threads.
     """
-    # SIGTERM is for the thread below. Threads inherit what is blocked: without, the server would
-    # stop at once, and callers would still be sending to us.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    application = get_wsgi_application()
     server = Server(settings.GRPC_LISTEN)
     server.start()
     threading.Thread(target=_drain, args=(server,), name="drain", daemon=True).start()
     _allow_all_descriptors()
-    return Front(Threads(application), _forward())
+    return Front(Threads(Handler()), _forward())
 
 
 def _drain(server: Server) -> None:

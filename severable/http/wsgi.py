@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
 from severable.api.address import is_proxied
@@ -44,9 +43,3 @@ class Handler(WSGIHandler):
             if environ.get(name) == value:
                 del environ[name]
         return super().__call__(environ, start_response)
-
-
-def get_wsgi_application() -> Handler:
-    """Set Django up and return the project's WSGI application."""
-    django.setup(set_prefix=False)
-    return Handler()

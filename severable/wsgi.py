@@ -1,0 +1,18 @@
+"""Django as a plain WSGI application, for a project's wsgi.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import django
+
+if TYPE_CHECKING:
+    from severable.http.wsgi import Handler
+
+
+def get_wsgi_application() -> Handler:
+    """Set Django up and return its WSGI application, for a server that reads bodies whole."""
+    django.setup(set_prefix=False)
+    from severable.http.wsgi import Handler
+
+    return Handler()
