@@ -26,9 +26,12 @@ services: .venv/dev ## whether PostgreSQL, RabbitMQ and Redis are there, here or
 # of one PostgreSQL.
 RUNNING := tests/chaos tests/journeys/test_kafka.py tests/journeys/test_placements.py
 RUNNING += tests/test_supervisor.py tests/front/test_attacks.py tests/differential
+RUNNING += tests/topology/test_started.py tests/edge/test_shop.py
+BEHIND_NGINX := tests/journeys/test_placements.py::test_the_shop_answers_alike_behind_nginx
 test-services: .venv/dev ## the test suite on PostgreSQL, RabbitMQ and Redis, found here or by the URLs
 	@$(BIN)/python -m pytest $(RUNNING:%=--ignore %)
 	@$(BIN)/python -m pytest -n0 $(RUNNING)
+	@$(BIN)/python -m pytest -n0 -m chaos $(BEHIND_NGINX)
 
 chaos: .venv/dev ## the long tests, with processes killed and frozen
 	@$(BIN)/python -m pytest -m chaos

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import django
 
+from severable.config.environment import load_settings
+
 if TYPE_CHECKING:
     from severable.http import Front
 
@@ -20,6 +22,7 @@ def get_asgi_application() -> Front:
     # A thread of its own waits for SIGTERM. Threads inherit what is blocked: without this, the
     # server would stop at once, and callers would still be sending to us.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    load_settings()
     django.setup(set_prefix=False)
     from severable.http.serving import serve
 

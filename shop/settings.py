@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from severable import topology
-from severable.config import database, development, jwk, tls
+from severable.config import broker, database, development, jwk, tls
 from severable.config import rate_limits as quotas
-from severable.config.environment import BASE_DIR, DEVELOPMENT, VAR, env, required, secret
+from severable.config.environment import (
+    BASE_DIR,
+    DEVELOPMENT,
+    VAR,
+    env,
+    refuse_missing,
+    required,
+    secret,
+)
 
 TESTING = "pytest" in sys.modules
 
@@ -35,7 +42,9 @@ TLS = tls.certificates(env.ENVIRON)  # between deployments; None: they speak in 
 SECRET_KEY = secret("SECRET_KEY", development.random_secret)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
+ALLOWED_HOSTS = [host.strip() for host in required("ALLOWED_HOSTS", "*").split(",")]
+# Other deployments call this one by its own address.
+ALLOWED_HOSTS += sorted({address.rpartition(":")[0] for address in DEPLOYMENT.http})
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -67,6 +76,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "severable.api.csp.ContentSecurityPolicy",
     "severable.telemetry.middleware.RequestId",
+    "severable.telemetry.middleware.Probes",
     "severable.api.internal.Shortcut",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -125,13 +135,18 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/api/login/"
 LOGIN_REDIRECT_URL = "/api/orders"
-JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", development.rsa_key) if WITH_USERS else ""
+JWT_PRIVATE_KEY = secret("JWT_PRIVATE_KEY", jwk.new_private_key) if WITH_USERS else ""
 SERVICE_KEY = secret("SERVICE_KEY", development.random_secret)
 SERVICE_KEY_FALLBACKS = env.str("SERVICE_KEY_FALLBACKS", "").replace(",", " ").split()
-JWT_PUBLIC_KEYS = jwk.public_keys("JWT_PUBLIC_KEYS", env.str("JWT_PUBLIC_KEYS", ""))
-if not (WITH_USERS or JWT_PUBLIC_KEYS):
-    required("JWT_PUBLIC_KEYS", "those of var/keys/")
-    JWT_PUBLIC_KEYS = (jwk.public_jwk(secret("JWT_PRIVATE_KEY", development.rsa_key)),)
+_trusted = env.str("JWT_PUBLIC_KEYS", "")
+if DEVELOPMENT and not (WITH_USERS or _trusted):
+    _trusted = jwk.key_set([jwk.public_jwk(secret("JWT_PRIVATE_KEY", jwk.new_private_key))])
+elif not WITH_USERS:
+    required("JWT_PUBLIC_KEYS", _trusted)
+try:
+    JWT_PUBLIC_KEYS = jwk.public_keys(_trusted)
+except ValueError as error:
+    raise ImproperlyConfigured(f"JWT_PUBLIC_KEYS: {error}") from None
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
@@ -149,6 +164,10 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
+# Deployments answer at one host, and browsers do not keep ports apart: with the same names each
+# would end the sessions of the others. "sessionid" is where the users are; the API takes it there.
+SESSION_COOKIE_NAME = "sessionid" if WITH_USERS else f"sessionid_{DEPLOYMENT.name}"
+CSRF_COOKIE_NAME = "csrftoken" if WITH_USERS else f"csrftoken_{DEPLOYMENT.name}"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see severable.http.wsgi.Request
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 # TLS ends in front of us; whether other hosts of the domain have it is not ours to say.
@@ -182,41 +201,12 @@ CACHES = {
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 
-# The broker. Timeouts are explicit: without them a broker that hangs holds up whoever publishes.
+# The broker
 
 CELERY_BROKER_URL = env.str("BROKER_URL", "filesystem://")
 EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
-QUEUE_ARGUMENTS: dict[str, Any] = {}
-if EMBEDDED_BROKER:
-    _messages = VAR / "broker" / "messages"
-    _messages.mkdir(parents=True, exist_ok=True)
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "data_folder_in": str(_messages),
-        "data_folder_out": str(_messages),
-        "control_folder": str(VAR / "broker" / "bindings"),
-        "polling_interval": 0.05,
-    }
-elif CELERY_BROKER_URL.startswith("amqp"):
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "confirm_publish": True,
-        "read_timeout": 4,
-        "write_timeout": 4,
-    }
-    # All said, for RabbitMQ's defaults differ from one version to the next. At least once: a
-    # message that has killed its worker eight times is kept, for people to look at.
-    QUEUE_ARGUMENTS = {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": 8,
-        "x-dead-letter-exchange": "shop.dead",
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-else:
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "socket_timeout": 4,
-        "socket_connect_timeout": 4,
-        "socket_keepalive": True,
-    }
+CELERY_BROKER_TRANSPORT_OPTIONS = broker.transport_options(CELERY_BROKER_URL, VAR / "broker")
+QUEUE_ARGUMENTS = broker.queue_arguments(CELERY_BROKER_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -229,22 +219,30 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 32 if EMBEDDED_BROKER else 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CONSUMER = "severable.events.celery:Consumer"
 CELERY_IMPORTS = ("severable.jobs.tasks", "severable.events.delivery")
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 
 # Payments and mail
 
-PAYMENT_PROVIDER = required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
+PAYMENT_PROVIDER = (
+    required("PAYMENT_PROVIDER", "apps.payments.providers.TestProvider")
+    if "payments" in DEPLOYMENT.contexts
+    else ""
+)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@localhost")
 MAIL_DIR = VAR / "mail"
-# Where customers reach the shop: the start of the links in mails.
 _gateway = TOPOLOGY.where(PLACEMENT, topology.ENTRY).http[0]
 PUBLIC_URL = required("PUBLIC_URL", f"http://{_gateway}").rstrip("/") if WITH_USERS else ""
-if required("EMAIL_URL", "files") == "files":
-    EMAIL_BACKEND = "shop.mail.FileBackend"
-else:
-    vars().update(env.email_url("EMAIL_URL"))
+EMAIL_BACKEND = "shop.mail.FileBackend"
+if "notifications" in DEPLOYMENT.contexts:
+    _mail = required("EMAIL_URL", "files")
+    if _mail not in ("files", ""):
+        try:
+            vars().update(env.email_url_config(_mail))
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
 # Of each read of the SMTP conversation, of which there are six or seven. A mail that is given up
 # may have been sent, and is sent again; so this is long, and the mail's lease is renewed meanwhile.
 EMAIL_TIMEOUT = 60
@@ -284,7 +282,7 @@ SPECTACULAR_SETTINGS = {
 # Static files, of the admin and of the API's pages
 
 STATIC_URL = "static/"
-STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+STATIC_ROOT = env.str("STATIC_ROOT", "" if DEVELOPMENT else str(BASE_DIR / "staticfiles")) or None
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 UNFOLD = {
     "SITE_TITLE": "The shop",
@@ -292,8 +290,8 @@ UNFOLD = {
     "SITE_SYMBOL": "storefront",
     "SITE_URL": "/api/docs",
     "SHOW_HISTORY": False,
-    "DASHBOARD_CALLBACK": "severable.admin.site.dashboard",
-    "SIDEBAR": {"navigation": "severable.admin.site.navigation"},
+    "DASHBOARD_CALLBACK": "severable.admin.navigation.dashboard",
+    "SIDEBAR": {"navigation": "severable.admin.navigation.sidebar"},
 }
 
 # What is seen
@@ -321,3 +319,5 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
     },
 }
+
+refuse_missing(DEPLOYMENT.name)

@@ -9,6 +9,9 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management.commands import flush
 from rest_framework.test import APIClient
 
 from apps.inventory import services as inventory
@@ -22,6 +25,25 @@ from tests.chaos.running import Shop
 MakeUser = Callable[..., User]
 MakeProduct = Callable[..., Product]
 ClientFor = Callable[[User], APIClient]
+
+
+def _flushed(style: Any, connection: Any, **options: Any) -> list[str]:
+    names = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    kept = {ContentType._meta.db_table, Permission._meta.db_table}
+    statements: list[str] = connection.ops.sql_flush(
+        style, [name for name in names if name not in kept], **options
+    )
+    return statements
+
+
+@pytest.fixture(scope="session", autouse=True)
+def permissions_stay() -> Iterator[None]:
+    """Django deletes permissions after each test that commits, and makes the same ones anew: that
+    takes longer than most of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", _flushed)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +145,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         running.start()
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 def token_of(user: User) -> str:

@@ -16,8 +16,10 @@ from django.db import connection
 
 from tests.addresses import free_addresses
 from tests.chaos.running import SERVER, Shop
-from tests.test_settings import manage
+from tests.test_settings import manage, production
 from tests.test_supervisor import start
+
+__all__ = ["production"]
 
 ON_SQLITE = pytest.mark.skipif(connection.vendor != "sqlite", reason="there is no file")
 
@@ -51,7 +53,6 @@ def test_another_placement_does_not_open_an_empty_shop(
     fresh: dict[str, str], before: dict[str, str], after: dict[str, str]
 ) -> None:
     """All accounts and orders seem to be gone, and new ones are written elsewhere."""
-    assert prepared(fresh | before).returncode == 0
     assert prepared(fresh | before).returncode == 0
     refused = prepared(fresh | after)
     assert refused.returncode == 1
@@ -92,7 +93,8 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(damage)
         database.execute(
-            "INSERT INTO django_migrations (app, name, applied) VALUES ('severable_jobs', '0099_x', '2026')"
+            "INSERT INTO django_migrations (app, name, applied)"
+            " VALUES ('severable_jobs', '0099_x', '2026')"
         )
     done = prepared(fresh)
     if not word:  # rows can be written without it: a newer version has been here
@@ -103,6 +105,20 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     assert word in done.stderr
     assert "severable_jobs.0099_x is not known here" in done.stderr
     assert f"delete {file.parent}" in done.stderr
+
+
+def test_outside_development_static_files_are_there(
+    fresh: dict[str, str], production: dict[str, str]
+) -> None:
+    """All pages came without styles until somebody thought of collectstatic."""
+    static = Path(production["VAR_DIR"]) / "collected"
+    own = {"DATABASE_URL": f"sqlite:///{fresh['VAR_DIR']}/db.sqlite3"} | fresh
+    done = prepared(production | own | {"STATIC_ROOT": str(static)})
+    assert done.returncode == 0, done.stderr
+    assert (static / "admin/css/base.css").is_file()
+    done = prepared(production | own | {"STATIC_ROOT": "/proc/static"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: static files cannot be collected: ")
 
 
 @ON_SQLITE
@@ -130,4 +146,4 @@ def test_one_shop_at_a_time_and_none_without_its_files(tmp_path: Path) -> None:
         assert (status, ready["status"]) == (503, "unavailable")
         assert shop.request("GET", "/health/live")[0] == 200
     finally:
-        shop.stop()
+        shop.close()

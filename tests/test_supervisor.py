@@ -8,13 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from django.conf import settings
 
 from tests.chaos.running import Shop
 from tests.processes import ROOT
+from tools import supervisor
 from tools.processes import Child, Supervisor
 
 pytestmark = pytest.mark.xdist_group("running")
@@ -68,16 +71,18 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     running._supervisor.send_signal(signal.SIGKILL)
     running._supervisor.wait()
     running.eventually(lambda: not any(alive(pid) for pid in children.values()), within=20)
-    running.stop()
+    running.close()
 
 
 @pytest.mark.timeout(180)
 def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
     """It is alive, so it was left as it was, and with it all that it should do."""
-    running = Shop(tmp_path, environment={"FROZEN_SECONDS": "12"})
+    running = Shop(tmp_path, environment={"FROZEN_SECONDS": "8"})
     try:
         running.start()
         frozen = running.children()
+        signs = [running.folder / "run" / f"shop-{name}" for name in ("worker", "relay")]
+        running.eventually(lambda: all(sign.exists() for sign in signs), within=20)
         log = running.folder / "log"
         for pid in frozen.values():
             os.killpg(pid, signal.SIGSTOP)
@@ -86,7 +91,7 @@ def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
             assert f"shop: {name} shows no sign of life" in log.read_text()
         running.eventually(running.ready, within=60)
     finally:
-        running.stop()
+        running.close()
 
 
 def test_a_supervisor_that_stood_still_kills_nothing() -> None:
@@ -172,6 +177,17 @@ def test_what_cannot_be_started_is_named(env: dict[str, str], complaint: str) ->
     assert done.returncode == 1
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_production_names_no_demo_accounts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed "admin / admin" over a shop that has no such account."""
+    monkeypatch.setattr(supervisor, "_answers", lambda *args: True)
+    monkeypatch.setenv("SHOP_ENV", "production")
+    supervisor.welcome([settings.TOPOLOGY.deployment("one", None)])(threading.Event())
+    printed = capsys.readouterr().out
+    assert printed == "shop: open at http://127.0.0.1:8000, gRPC at 127.0.0.1:50051\n"
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+import environ
+
 from severable import heartbeat, topology
 from severable.config import commands, tls
 from severable.topology import ENTRY, TopologyError
@@ -28,6 +30,7 @@ from tools.processes import HERE, Child, Supervisor
 
 HOST = "127.0.0.1"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+environ.Env.read_env(HERE / ".env")  # as the processes do
 VAR = Path(os.environ.get("VAR_DIR", HERE / "var"))
 
 
@@ -49,12 +52,14 @@ def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event
     """Prints, once the shop answers, where it is and how an order is placed."""
     entry = next((d for d in deployments if ENTRY in d.contexts), deployments[0])
 
+    text = WELCOME if os.environ.get("SHOP_ENV", "development") == "development" else OPEN
+
     def wait_and_print(stopping: threading.Event) -> None:
         waiting = {(http, _certificates(d)) for d in deployments for http in d.http}
         while waiting and not stopping.wait(0.1):
             waiting = {one for one in waiting if not _answers("ready", *one)}
         if not stopping.is_set():
-            print(WELCOME.format(url=f"http://{entry.http[0]}", grpc=entry.grpc[0]), flush=True)
+            print(text.format(url=f"http://{entry.http[0]}", grpc=entry.grpc[0]), flush=True)
 
     return wait_and_print
 
@@ -97,6 +102,7 @@ Place an order:
 
 Ctrl-C stops it.
 """
+OPEN = "shop: open at {url}, gRPC at {grpc}"  # where there are no demo accounts
 
 
 def main() -> None:
@@ -113,7 +119,7 @@ def main() -> None:
     locks = [_lock(deployment) for deployment in deployments]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if not all(pool.map(_prepare, deployments)):
-            sys.exit("shop: could not prepare the database")
+            sys.exit("shop: not started; what is wrong is said above")
     supervisor = Supervisor(_children(deployments), _frozen_seconds())
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGINT, supervisor.stop)

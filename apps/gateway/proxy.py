@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import ClientResponse
-from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 from django.urls import Resolver404, URLPattern, URLResolver
@@ -35,7 +34,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 HOP_BY_HOP |= {"proxy-authenticate", "proxy-authorization", "trailer"}
 OURS = {"host", "content-length", "expect", "forwarded", "via", "x-real-ip", "x-request-id"}
-OURS |= {"traceparent", "cookie"}
+OURS |= {"traceparent"}
 FROM_NO_CLIENT = ("x-forwarded-", "x-user", "x-actor", "x-causation", "x-internal")
 
 DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
@@ -123,16 +122,10 @@ def _answered(head: ClientResponse, body: bytes) -> Iterator[tuple[bytes, bytes]
     given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.raw_headers]
     named = ",".join(value for name, value in given if name.lower() == "connection")
     for name, value in _without(dropped, named, given):
-        if name.lower() != "set-cookie" or value.partition("=")[0].strip() not in _own_cookies():
-            yield name.encode("latin-1"), " ".join(value.split("\r\n")).encode("latin-1")
+        yield name.encode("latin-1"), " ".join(value.split("\r\n")).encode("latin-1")
     yield b"X-Request-ID", correlation.current().id.encode()
     if not keeps_length:
         yield b"Content-Length", str(len(body)).encode()
-
-
-def _own_cookies() -> set[str]:
-    """Those of this process's own sessions, which upstreams neither see nor set."""
-    return {settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME}
 
 
 def _target(request: HttpRequest) -> str:
@@ -155,11 +148,6 @@ def _headers(request: HttpRequest) -> dict[str, str]:
 
 def _our_headers(request: HttpRequest) -> dict[str, str]:
     given = request.headers
-    cookies = [
-        cookie
-        for cookie in given.get("Cookie", "").split(";")
-        if cookie.partition("=")[0].strip() not in _own_cookies()
-    ]
     ours = {
         "Host": request.get_host(),  # the gateway's: links in answers lead back to it
         "Via": ", ".join(filter(None, [given.get("Via"), "1.1 gateway"])),
@@ -168,7 +156,6 @@ def _our_headers(request: HttpRequest) -> dict[str, str]:
         "X-Forwarded-Proto": request.scheme or "http",
         "X-Request-ID": correlation.current().id,
         GATEWAY: identity.token(),
-        "Cookie": ";".join(cookies).strip(),
         "traceparent": tracing.traceparent(),
     }
     return {name: value for name, value in ours.items() if value}

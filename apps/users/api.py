@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from apps.users import confirmations, queries, services, sessions
 from apps.users.models import User, no_controls, one_line
-from severable.api import keys, limits
+from severable.api import key_ring, limits
 from severable.api.auth import caller_id, may, permitted
 from severable.api.errors import PROBLEM
 from severable.api.idempotency import Idempotent
@@ -257,4 +257,4 @@ class PublicKeys(APIView):
     @extend_schema(responses=OpenApiResponse(description="A JSON Web Key Set (RFC 7517)"))
     def get(self, request: Request) -> Response:
         """The keys that verify this shop's tokens."""
-        return Response({"keys": keys.public_keys()})
+        return Response({"keys": key_ring.public_keys()})

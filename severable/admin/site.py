@@ -1,5 +1,5 @@
 """What the admins of all contexts share: rows that nobody changes by hand, links by id, actions
-that go through services, the navigation.
+that go through services.
 
 An admin shows its own context's tables only. What belongs to another context is a link by id.
 """
@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from django.apps import apps
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import model_ngettext, quote, unquote
 from django.core.exceptions import ValidationError
@@ -29,7 +27,6 @@ from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
 from severable.errors import OutcomeUnknown, Refusal
-from severable.jobs.models import Job
 from severable.telemetry.correlation import acting
 
 # What the built-in filters of a field add to its name in a list's address.
@@ -266,51 +263,9 @@ def told(moments: Iterable[Any]) -> dict[str, Any]:
     }
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: the contexts of this deployment first, the machine folded below."""
-    return [
-        {
-            "title": app["name"],
-            "collapsible": app["app_label"] not in settings.DEPLOYMENT.contexts,
-            "items": [
-                {
-                    "title": model["name"],
-                    "link": model["admin_url"],
-                    "icon": getattr(admin.site.get_model_admin(model["model"]), "icon", ""),
-                }
-                for model in app["models"]
-                if model["admin_url"]
-            ],
-        }
-        for app in _apps(request)
-    ]
-
-
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The index: what has been given up comes first."""
-    for model in apps.get_models():
-        if not issubclass(model, Job):
-            continue
-        parked = model._default_manager.filter(state=Job.State.PARKED).count()
-        if parked:
-            text = f"{parked} {model_ngettext(model._meta, parked)} parked"
-            found = rows(model._meta.label_lower, text, state__exact=Job.State.PARKED)
-            messages.warning(request, found)
-    return context | {"app_list": _apps(request)}
-
-
 def _link(view: str, args: list[str], query: str, text: str) -> str:
     try:
         url = reverse(view, args=args)
     except NoReverseMatch:
         return text
     return format_html('<a href="{}{}" class="text-link">{}</a>', url, query, text)
-
-
-def _apps(request: HttpRequest) -> list[Any]:
-    known = {app["app_label"]: app for app in admin.site.get_app_list(request)}
-    registered = list(admin.site._registry)
-    for app in known.values():
-        app["models"].sort(key=lambda model: registered.index(model["model"]))
-    places = dict.fromkeys([*settings.DEPLOYMENT.contexts, *sorted(known)])
-    return [known[name] for name in places if name in known]

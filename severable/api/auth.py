@@ -14,7 +14,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.models import TokenUser
 from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 
-from severable.api import keys
+from severable.api import key_ring
 from severable.config.jwk import ALGORITHM
 from severable.telemetry.correlation import acting
 
@@ -26,13 +26,13 @@ class KeyRing(TokenBackend):
     """Signs with this deployment's key and names it; verifies with whichever key a token names."""
 
     def __init__(self) -> None:
-        super().__init__(ALGORITHM, audience=keys.AUDIENCE, issuer=keys.ISSUER, leeway=5)
+        super().__init__(ALGORITHM, audience=key_ring.AUDIENCE, issuer=key_ring.ISSUER, leeway=5)
 
     def encode(self, payload: dict[str, Any]) -> str:
-        return keys.sign(payload)
+        return key_ring.sign(payload)
 
     def get_verifying_key(self, token: Any) -> Any:
-        return keys.verifying_key(token)
+        return key_ring.verifying_key(token)
 
 
 ring = KeyRing()

@@ -6,6 +6,8 @@ from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
+from severable.api import key_ring
+from severable.events import status
 from severable.telemetry.draining import draining
 
 
@@ -21,7 +23,11 @@ def ready(request: HttpRequest) -> JsonResponse:
         wrong = _database()
     except Error as error:
         wrong = type(error).__name__
-    checks = {"database": wrong or "ok", "process": "draining" if draining.is_set() else "ok"}
+    checks = {
+        "database": wrong or "ok",
+        "keys": key_ring.complaint() or "ok",
+        "process": "draining" if draining.is_set() else "ok",
+    }
     well = set(checks.values()) == {"ok"}
     body = {"status": "ok" if well else "unavailable", "checks": checks}
     return JsonResponse(body, status=200 if well else 503)
@@ -34,7 +40,5 @@ def _database() -> str:
 
 
 def _positions() -> str:
-    from severable.events import status
-
     ahead = ", ".join(status.ahead())
     return f"positions that it has not given: {ahead}; {status.RENUMBER}" if ahead else ""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
 
@@ -36,6 +37,8 @@ class Limits(NamedTuple):
 def given() -> dict[str, Any]:
     """Return what DATABASE_URL says."""
     found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    if not {"ENGINE", "NAME"} <= found.keys():
+        raise ImproperlyConfigured("DATABASE_URL is no postgres://user:password@host:port/database")
     return found
 
 

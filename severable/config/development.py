@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.management.utils import get_random_secret_key
 
 
@@ -31,13 +29,3 @@ def kept(file: Path, make: Callable[[], str]) -> str:
 def random_secret() -> str:
     """A key for Django's signatures."""
     return get_random_secret_key()
-
-
-def rsa_key() -> str:
-    """A private RSA key of 2048 bits, in PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()

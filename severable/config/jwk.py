@@ -5,51 +5,99 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from django.core.exceptions import ImproperlyConfigured
-from jwt.algorithms import RSAAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicNumbers,
+    generate_private_key,
+)
 
 ALGORITHM = "RS256"
+BITS = 2048  # RFC 7518 3.3
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}  # of RSA, and what is shared (RFC 7518)
 Jwk = dict[str, str]
 
 
+def new_private_key() -> str:
+    """Return a new private RSA key in PEM."""
+    return (
+        generate_private_key(public_exponent=65537, key_size=BITS)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+def private_key(pem: str) -> RSAPrivateKey:
+    """Return the key that a text in PEM holds. Raises ValueError if it cannot sign tokens."""
+    try:
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError):  # TypeError: it is encrypted
+        raise ValueError("it is no private key in PEM without a password") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("it is no RSA key")
+    if key.key_size < BITS:
+        raise ValueError(f"it has {key.key_size} bits; {BITS} are the least")
+    return key
+
+
 def public_jwk(private_pem: str) -> Jwk:
-    """The public half of a private key in PEM."""
-    private: Any = load_pem_private_key(private_pem.encode(), password=None)
-    public = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
-    key = {"kty": "RSA", "n": str(public["n"]), "e": str(public["e"])}
+    """Return the public half of a private key in PEM. Raises ValueError if it is none."""
+    public = private_key(private_pem).public_key().public_numbers()
+    key = {"kty": "RSA", "n": _encoded(public.n), "e": _encoded(public.e)}
     return key | {"kid": _thumbprint(key), "alg": ALGORITHM, "use": "sig"}
 
 
-def public_keys(name: str, jwks: str) -> tuple[Jwk, ...]:
-    """Return the keys of the JSON Web Key Set that a setting holds, with their public parts alone.
+def key_set(keys: Iterable[Jwk]) -> str:
+    """Return keys as a JSON Web Key Set in one line."""
+    return json.dumps({"keys": list(keys)}, separators=(",", ":"))
 
-    Raises ImproperlyConfigured with the setting's name for what is no set of public RSA keys, above
-    all for a private one: every deployment would have it, and one would publish it.
+
+def public_keys(jwks: str) -> tuple[Jwk, ...]:
+    """Return the keys of a JSON Web Key Set, with their public parts alone; none of an empty text.
+
+    Raises ValueError for what is no set of public RSA keys, above all for a private one: every
+    deployment would have it, and one would publish it.
     """
     try:
         keys = json.loads(jwks)["keys"] if jwks else []
         return tuple(_public(key) for key in keys)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImproperlyConfigured(
-            f"{name} is no JSON Web Key Set of public keys: {error}"
-        ) from None
+        raise ValueError(f"it is no JSON Web Key Set of public keys: {error}") from None
 
 
 def _public(key: dict[str, Any]) -> Jwk:
+    name = f"key {key.get('kid')!r}"
     private = sorted(PRIVATE & set(key))
     if private:
-        raise ValueError(f"key {key.get('kid')!r} has private parts: {', '.join(private)}")
+        raise ValueError(f"{name} has private parts: {', '.join(private)}")
     if key.get("kty") != "RSA":
-        raise ValueError(f"key {key.get('kid')!r} is of kind {key.get('kty')!r}, not RSA")
-    public = {name: str(key[name]) for name in ("kty", "n", "e", "kid")}
+        raise ValueError(f"{name} is of kind {key.get('kty')!r}, not RSA")
+    public = {member: str(key[member]) for member in ("kty", "n", "e", "kid")}
+    bits = RSAPublicNumbers(_decoded(public["e"]), _decoded(public["n"])).public_key().key_size
+    if bits < BITS:
+        raise ValueError(f"{name} has {bits} bits; {BITS} are the least")
     return public | {"alg": ALGORITHM, "use": "sig"}
+
+
+def _encoded(number: int) -> str:
+    return _base64(number.to_bytes((number.bit_length() + 7) // 8))
+
+
+def _decoded(text: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 def _thumbprint(jwk: Jwk) -> str:
     members = json.dumps({k: jwk[k] for k in ("e", "kty", "n")}, separators=(",", ":"))
-    digest = hashlib.sha256(members.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return _base64(hashlib.sha256(members.encode()).digest())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

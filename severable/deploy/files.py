@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from severable.deploy import procfile
+from severable.deploy import compose, istio, kubernetes, nginx, procfile, prometheus
 from severable.topology import Topology
 
 Files = dict[str, str]  # text by path, from the root of the repository
 
 RENDERERS: Mapping[str, Callable[[Topology], Files]] = {
+    "compose": compose.render,
+    "nginx": nginx.render,
     "procfile": procfile.render,
+    "kubernetes": kubernetes.render,
+    "istio": istio.render,
 }
 # Folders in which every file is rendered. One that nothing renders any more is removed.
-FOLDERS = {"procfile": "deploy/procfile"}
+FOLDERS = {
+    "compose": prometheus.FOLDER,
+    "nginx": "deploy/nginx",
+    "procfile": "deploy/procfile",
+    "kubernetes": "deploy/kubernetes",
+    "istio": "deploy/istio",
+}
 HEADER = "# Made of topology.toml by `manage.py topology render {}`. Change that, not this.\n"
 
 

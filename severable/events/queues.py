@@ -14,7 +14,7 @@ from kombu import Exchange, Queue, binding
 
 from severable.events import handlers, unreadable
 
-EVENTS = "shop.events"
+EVENTS = "severable.events"
 WEEK = 7 * 24 * 3600 * 1000  # milliseconds
 
 

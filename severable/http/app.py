@@ -16,11 +16,13 @@ from typing import Any, Protocol
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
+from severable import heartbeat
 from severable.http.answer import PART, Answer, Scope, environ_of, json_answer, problem_of
 from severable.http.body import Bodies, Receive
 from severable.http.memory import Busy, Memory
 from severable.http.threads import Threads
 from severable.rpc.client.rest import LARGEST
+from severable.telemetry.middleware import PROBES
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,12 @@ class Forward(Protocol):
 
     async def close(self) -> None:
         """Release connections; the process ends."""
+
+
+async def _beat() -> None:
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(heartbeat.SECONDS)
 
 
 class Front:
@@ -66,8 +74,10 @@ class Front:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        beating = asyncio.create_task(_beat())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        beating.cancel()
         if self._forward:
             await self._forward.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -89,7 +99,8 @@ class Front:
             return problem_of(error, environ)
 
     async def _handle(self, environ: dict[str, Any], body: bytes) -> Answer:
-        route = self._forward and self._forward.route(environ)
+        probe = environ["PATH_INFO"] in PROBES
+        route = None if probe or self._forward is None else self._forward.route(environ)
         try:
             return await (route(body) if route else self._threads.run(environ, body))
         except Busy as error:

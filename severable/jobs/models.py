@@ -141,6 +141,13 @@ class Job(models.Model):
         return objects.get(pk=pk) if taken else None
 
     @classmethod
+    def claim_next(cls) -> Self | None:
+        """Claim the row that has been due longest. Return None if there is none, or another process
+        was faster."""
+        pk = cls.due().values_list("pk", flat=True).first()
+        return None if pk is None else cls.claim(pk)
+
+    @classmethod
     def park_exhausted(cls, rows: Iterable[Self]) -> set[Any]:
         """Park those of some due rows that have had their last attempt: the process that made it
         has died. Returns their keys."""

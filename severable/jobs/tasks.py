@@ -13,10 +13,14 @@ from severable.jobs.models import Job
 
 @shared_task(name="shop.jobs.run")
 def run(label: str, pk: str) -> None:
-    """Work on one row, if it is due and nobody else has taken it."""
+    """Execute a row, or if it is no longer due, the one of its kind that has been due longest.
+
+    The clock enqueues waiting rows again and again. A worker that has fallen behind would be busy
+    with messages of rows that are done long ago, while others wait at the end of its queue.
+    """
     model = apps.get_model(label)
     assert issubclass(model, Job)
-    job = model.claim(pk)
+    job = model.claim(pk) or model.claim_next()
     if job:
         job.attempt()
 

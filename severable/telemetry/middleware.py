@@ -1,4 +1,4 @@
-"""Gives every request an id, which its answer, its log lines and its events carry."""
+"""Middleware: the id of a request, which its answer, log lines and events carry, and probes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import resolve
 from uuid_utils.compat import uuid7
 
 from severable.telemetry.correlation import Correlation, correlated
 
+PROBES = {"/health/live", "/health/ready", "/metrics"}
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 
 
@@ -32,4 +34,21 @@ class RequestId:
         with correlated(Correlation(id=own)):
             response = self._get_response(request)
         response["X-Request-ID"] = own
+        return response
+
+
+class Probes:
+    """Answer health checks and metrics before anything looks at the host or the scheme.
+
+    A kubelet and Prometheus send the address of a pod as Host, which ALLOWED_HOSTS cannot name.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info not in PROBES:
+            return self._get_response(request)
+        view, args, kwargs = resolve(request.path_info)
+        response: HttpResponse = view(request, *args, **kwargs)
         return response

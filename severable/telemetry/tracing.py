@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-UNTRACED = r"^\w+://[^/]+/(health/|metrics|static/)"
+STATIC = r"^\w+://[^/]+/static/"
 
 _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("shop")
@@ -40,9 +40,10 @@ def set_up() -> None:
 
 
 def instrument(provider: TracerProvider) -> None:
-    """Trace every request, but for those that machines make all the time."""
+    """Trace every request, but for probes, which are answered before, and static files."""
+    position = settings.MIDDLEWARE.index("severable.telemetry.middleware.Probes") + 1
     DjangoInstrumentor().instrument(
-        tracer_provider=provider, excluded_urls=UNTRACED, middleware_position=2
+        tracer_provider=provider, excluded_urls=STATIC, middleware_position=position
     )
 
 

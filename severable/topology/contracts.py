@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
@@ -16,13 +17,13 @@ REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
 @cache
-def load(package: str) -> None:
-    """Import the code of a contract such as "order", so that its descriptors are known.
+def load(package: str) -> ModuleType:
+    """Import and return the code of a contract such as "order"; its descriptors are known then.
 
     Raises ModuleNotFoundError if there is none.
     """
     own = f"severable.protos.{package}_pb2"  # the feed of events
-    import_module(own if find_spec(own) else f"{project.CONTRACTS}.{package}_pb2")
+    return import_module(own if find_spec(own) else f"{project.CONTRACTS}.{package}_pb2")
 
 
 def method(path: str) -> MethodDescriptor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -139,6 +140,7 @@ class Edge:
     retries: Retries  # of requests that may come again
     body_limit: Annotated[int, Field(strict=True, ge=1024, le=1 << 30)]  # bytes
     body_timeout: Timeout  # between two parts of a request's body or head
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # in front of the edge, such as balancers
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -179,7 +179,7 @@ def test_a_healthy_process_says_so(client: APIClient) -> None:
     assert client.get("/health/live").json() == {"status": "ok"}
     assert client.get("/health/ready").json() == {
         "status": "ok",
-        "checks": {"database": "ok", "process": "ok"},
+        "checks": {"database": "ok", "keys": "ok", "process": "ok"},
     }
 
 

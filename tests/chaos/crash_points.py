@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,18 +95,28 @@ def die_at(point: int) -> Points:
 
 
 def install_in_a_shop(folder: str) -> None:
-    """Die at one of the next points that this process passes while `armed` is in the folder."""
-    armed, log = Path(folder) / "armed", Path(folder) / "log"
+    """Die at one of the next points that this process passes while `armed` is in the folder; a
+    worker that finds `freezing` stands still inside its transaction, and removes the file."""
+    armed, freezing, log = (Path(folder) / name for name in ("armed", "freezing", "log"))
+    process = f"{os.environ['SHOP_DEPLOYMENT']} {'-'.join(Path(sys.argv[0]).parts[-2:])}"
     left = random.randint(1, 150)
 
     def passing(number: int, kind: str) -> None:
         nonlocal left
+        if kind == "before a commit" and "celery" in process and freezing.exists():
+            freezing.unlink()
+            _note(log, f"{process}: frozen {kind}")
+            os.kill(os.getpid(), signal.SIGSTOP)
         if not armed.exists():
             return
         left -= 1
         if left <= 0:
-            with log.open("a") as lines:
-                lines.write(f"{os.environ['SHOP_DEPLOYMENT']} {Path(sys.argv[0]).name}: {kind}\n")
+            _note(log, f"{process}: {kind}")
             os._exit(DIED)
 
     Points(passing).install()
+
+
+def _note(log: Path, line: str) -> None:
+    with log.open("a") as lines:
+        lines.write(f"{line}\n")

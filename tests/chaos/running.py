@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 from amqp.exceptions import NotFound
 from django.conf import settings
 from kombu import Connection
@@ -27,6 +28,7 @@ from tests.processes import ROOT
 
 SERVER = os.environ.get("DATABASE_URL", "")
 BROKER = os.environ.get("BROKER_URL", "")
+ON_SERVERS = pytest.mark.skipif(not BROKER, reason="long; `make test-services` runs it")
 TOKEN_SECONDS = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds()
 
 
@@ -75,15 +77,25 @@ class Shop:
         self.eventually(self.ready, within=120)
 
     def stop(self) -> int:
-        """Ask it to end, and say with which code it did."""
+        """Ask it to end, and say with which code it did. That takes seconds: it drains."""
+        assert self._supervisor
         try:
-            if self._supervisor is None:
-                return 0
             self._supervisor.send_signal(signal.SIGTERM)
             return self._supervisor.wait(30)
         finally:
-            self._log.close()
-            self._drop_databases()
+            self.close()
+
+    def close(self) -> None:
+        """Kill what is left of it, and drop its databases."""
+        if self._supervisor:
+            groups = self._processes() if self._supervisor.poll() is None else []
+            self._supervisor.kill()
+            self._supervisor.wait()
+            for group in groups:  # each child has one; the child itself dies with its parent
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
+        self._log.close()
+        self._drop_databases()
 
     def wipe_broker(self) -> None:
         """Every message that is under way is gone."""
@@ -134,16 +146,19 @@ class Shop:
 
     def process(self, deployment: str, sign: str) -> int | None:
         """The process id of a deployment's process whose command has a part that is so."""
-        assert self._supervisor
-        task = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}")
-        for pid in (task / "children").read_text().split():
+        for pid in self._processes():
             with suppress(OSError):  # it ends just now
                 process = Path(f"/proc/{pid}")
                 env = (process / "environ").read_bytes().split(b"\0")
                 command = (process / "cmdline").read_bytes().split(b"\0")
                 if f"SHOP_DEPLOYMENT={deployment}".encode() in env and sign.encode() in command:
-                    return int(pid)
+                    return pid
         return None
+
+    def _processes(self) -> list[int]:
+        assert self._supervisor
+        task = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}")
+        return [int(pid) for pid in (task / "children").read_text().split()]
 
     def kill(self, name: str) -> bool:
         """kill -9, as the machine's memory might run out. Says whether it ran."""
@@ -202,6 +217,12 @@ class Shop:
     def mails(self, kind: str) -> list[str]:
         """The text of every mail of a kind that was sent."""
         return [f.read_text() for f in (self.folder / "mail").glob(f"{kind}.*.eml")]
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in descendants(int(child)))]
 
 
 def _serves(address: str) -> bool:

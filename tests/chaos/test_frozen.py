@@ -10,18 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.running import Shop
+from tests.chaos.running import Shop, descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("running"), pytest.mark.timeout(300)]
 
 FROZEN = "/api/payments/00000000-0000-0000-0000-000000000000"
 REQUESTS = 120
 CALM = 5.0  # seconds: less than a frozen context holds those that asked it
-
-
-def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in descendants(int(child)))]
 
 
 def test_a_frozen_context_takes_nothing_of_the_others(tmp_path: Path) -> None:
@@ -58,4 +53,4 @@ def test_a_frozen_context_takes_nothing_of_the_others(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
         shop.eventually(lambda: shop.request("GET", FROZEN, **headers)[0] == 404, within=30)
     finally:
-        shop.stop()
+        shop.close()

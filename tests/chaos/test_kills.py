@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.running import Shop
 
-ORDERS = 100
+ORDERS = 60
 SKU = "CLOCK-OAK"
 BODIES: list[dict[str, Any]] = [
     {"items": [{"sku": SKU, "quantity": 1}], "payment": {"method": "card", "token": token}}
@@ -110,12 +110,12 @@ def decided(shop: Shop) -> int:
 def test_killed_workers_and_relays_lose_no_order_and_mail_each_once(shop: Shop) -> None:
     chance = random.Random(7)
     placed: dict[str, str] = {}
-    for first in range(0, ORDERS, 50):
-        placed |= place(shop, 50, first)
+    for first in range(0, ORDERS, 30):
+        placed |= place(shop, 30, first)
         shop.kill(chance.choice(["worker", "relay"]))
     while (before := decided(shop)) < ORDERS:
         shop.kill(chance.choice(["worker", "relay"]))
-        goal = min(before + 25, ORDERS)
+        goal = min(before + 20, ORDERS)
         shop.eventually(lambda goal=goal: decided(shop) >= goal, within=120)  # type: ignore[misc]
 
     found = outcomes(shop)

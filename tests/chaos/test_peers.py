@@ -34,7 +34,7 @@ def split(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Sho
         shop.fill_the_shelves("CLOCK-OAK")
         yield shop
     finally:
-        shop.stop()
+        shop.close()
 
 
 def web(shop: Shop, deployment: str) -> list[int]:

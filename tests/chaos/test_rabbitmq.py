@@ -51,7 +51,7 @@ def shop(tmp_path: Path, rabbitmq: RabbitMQ) -> Iterator[Shop]:
         running.start()
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 class Customers:

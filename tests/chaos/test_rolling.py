@@ -97,7 +97,7 @@ def test_a_rolling_restart_is_not_noticed(tmp_path: Path, channel: str) -> None:
         )
         go_shopping(shop)
     finally:
-        shop.stop()
+        shop.close()
 
 
 def go_shopping(shop: Shop) -> None:

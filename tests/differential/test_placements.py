@@ -92,7 +92,7 @@ def sides(tmp_path: Path) -> Iterator[list[Side]]:
         ]
     finally:
         for shop in shops:
-            shop.stop()
+            shop.close()
 
 
 def compare(sides: list[Side], seed: int, count: int) -> list[Difference]:

@@ -89,13 +89,13 @@ class Traffic:
         self._orders = self._refreshed = 0
 
     def opening(self) -> list[Request]:
-        """Two customers register, and all sign in."""
+        """Two customers register, all sign in, and one does not wait for a slow card."""
         registrations = [
             self._send("POST", "/api/users", None, registration(name), {f"user:{name}": "id"})
             for name in CUSTOMERS
             if name not in PASSWORDS
         ]
-        return [*registrations, *self.sign_ins()]
+        return [*registrations, *self.sign_ins(), self._slow()]
 
     def sign_ins(self) -> list[Request]:
         """All sessions begin anew."""
@@ -122,6 +122,13 @@ class Traffic:
         request = self._send("POST", path, session, body)
         request.headers |= headers
         request.captures = {f"order:{self._orders}": "id", f"payment:{self._orders}": "payment_id"}
+        return request
+
+    def _slow(self) -> Request:
+        payment = {"method": "card", "token": "tok_slow"}
+        body = {"items": [{"sku": "MUG-OAK", "quantity": 1}], "payment": payment}
+        request = self._send("POST", "/api/orders", "alice", body)
+        request.headers["Prefer"] = "wait=1"
         return request
 
     def _order(self) -> Request:

@@ -38,7 +38,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         running.fill_the_shelves("MUG-OAK")
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 def address(shop: Shop) -> str:

@@ -38,6 +38,7 @@ from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
 
 CONTEXTS = sorted(set(settings.TOPOLOGY.contexts) - {"gateway"})
 POLICY = settings.TOPOLOGY.policies["orders"]
+IMPATIENT = 0.2  # seconds: in which a busy machine still passes a request on
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked"}
 
 
@@ -256,6 +257,14 @@ def test_a_chunked_answer_is_put_together(ask: Callable[..., Answer], peer: Upst
     assert peer.connections == 1
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let 64 requests at once, and this peer's threads, wait for a second."""
+    monkeypatch.setattr(asking, "CONNECT_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "WAIT_SECONDS", 30.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_connections_are_kept_and_bounded(
     peer: Upstream, forwarding: Callable[..., Forwarding]
 ) -> None:
@@ -465,7 +474,7 @@ def test_the_trace_goes_on_in_the_upstream(ask: Callable[..., Answer], peer: Ups
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.TOPOLOGY = replace(settings.TOPOLOGY, timeout=0.05)
+    settings.TOPOLOGY = replace(settings.TOPOLOGY, timeout=IMPATIENT)
     monkeypatch.setattr(asking, "MORE_SECONDS", 0.0)
 
 
@@ -761,15 +770,3 @@ def test_every_status_of_http_passes(ask: Callable[..., Answer], peer: Upstream)
         if status >= 200:
             peer.answer = b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status
             assert ask().status == status
-
-
-def test_the_gateways_own_cookies_are_its_own(peer: Upstream, ask: Callable[..., Answer]) -> None:
-    """Staff were signed out by GET /api/users/me: the upstream deleted the gateway's session."""
-    peer.answer = (
-        b'HTTP/1.1 200 OK\r\nSet-Cookie: sessionid=""; Max-Age=0\r\nSet-Cookie: csrftoken=x\r\n'
-        b"Set-Cookie: theme=dark\r\nContent-Length: 0\r\n\r\n"
-    )
-    answer = ask(HTTP_COOKIE="sessionid=1; theme=light; csrftoken=2")
-
-    assert peer.asked[0].all("Cookie") == ["theme=light"]
-    assert answer.all("Set-Cookie") == ["theme=dark"]

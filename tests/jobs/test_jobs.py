@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from apps.orders.saga import PLACE
-from severable.jobs import clock, leader
+from severable.jobs import clock, leader, tasks
 from severable.jobs.models import Lease, LeaseLost, NotYet
 from severable.saga.models import Saga
 
@@ -70,6 +70,18 @@ def test_of_many_workers_one_gets_a_job() -> None:
     for worker in workers:
         worker.join()
     assert len(won) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_about_a_row_that_is_done_executes_the_one_due_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that had fallen behind was buried: thousands of stale messages, 150 rows."""
+    monkeypatch.setattr(Notification, "work", Notification.finish)
+    done, late, later = job(state="done"), job(due_at=past()), job()
+    for expected in ((late,), (late, later), (late, later)):
+        tasks.run(Notification._meta.label, str(done.pk))
+        assert set(Notification.objects.filter(state="done")) == {done, *expected}
 
 
 @pytest.mark.django_db

@@ -1,4 +1,7 @@
-"""A whole shop beside a Kafka that is away, and comes back."""
+"""A whole shop beside a Kafka that is away, and comes back.
+
+On servers; tests/events/test_kafka.py has the sink alone before a Kafka that is frozen.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
 from tests.events.cluster import Cluster, cluster, event
 
 ORDER = {
@@ -24,6 +27,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         yield running
 
 
+@ON_SERVERS
 def test_a_shop_whose_kafka_is_away_goes_on_and_tells_it_all_later(
     frozen: Cluster, shop: Shop
 ) -> None:

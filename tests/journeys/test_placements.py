@@ -1,16 +1,26 @@
-"""One behaviour: the same requests get the same answers from every placement, through :8000."""
+"""One behavior: the same requests get the same answers from every placement, and behind nginx.
+
+On servers; tests/differential compares the placements on the embedded database and broker.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
+from django.conf import settings
 
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
+from tests.edge.running import need_nginx, nginx
 
-pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
+pytestmark = [ON_SERVERS, pytest.mark.xdist_group("running"), pytest.mark.timeout(400)]
 
 CLOCK = {"sku": "CLOCK-OAK", "quantity": 2}
 CARD = {"method": "card", "token": "tok_visa"}
@@ -105,25 +115,63 @@ def shape(answer: Any) -> Any:
     return answer
 
 
-def run(folder: Path, placement: str, channel: str) -> dict[str, Any]:
+@contextmanager
+def running(folder: Path, placement: str, channel: str = "grpc", **env: str) -> Iterator[Shop]:
     folder.mkdir()
-    shop = Shop(folder, placement, channel)
+    shop = Shop(folder, placement, channel, environment=env)
     try:
         shop.start()
-        return recorded(shop)
+        yield shop
     finally:
-        shop.stop()
+        shop.close()
 
 
-def test_every_placement_answers_alike(tmp_path: Path) -> None:
-    together = run(tmp_path / "one", "one", "grpc")
-    for channel in ("rest", "grpc"):
-        apart = run(tmp_path / channel, "split", channel)
-        differences = {
-            name: (together[name], apart[name])
-            for name in together
-            if together[name] != apart[name]
-        }
-        for name, (here, there) in differences.items():
-            print(f"{name}\n  together {here}\n  apart    {there}")  # noqa: T201
-        assert differences == {}, channel
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the shop answers in one process."""
+    with running(tmp_path_factory.mktemp("together") / "one", "one") as shop:
+        return recorded(shop)
+
+
+@pytest.mark.parametrize("channel", ["rest", "grpc"])
+@pytest.mark.parametrize("placement", ["split", "mixed"])
+def test_every_placement_answers_alike(
+    tmp_path: Path, together: dict[str, Any], placement: str, channel: str
+) -> None:
+    with running(tmp_path / "apart", placement, channel) as shop:
+        assert_alike(together, recorded(shop))
+
+
+@pytest.mark.chaos
+def test_the_shop_answers_alike_behind_nginx(tmp_path: Path, together: dict[str, Any]) -> None:
+    """nginx sends each path to its context, and the gateway what it composes."""
+    need_nginx()
+    with running(tmp_path / "nginx", "split", TRUSTED_PROXIES="1") as shop:
+        hosts = {name: first for name, [first, *_] in shop.addresses.items()}
+        with nginx(tmp_path, settings.TOPOLOGY, "split", hosts) as address:
+            shop.url = f"http://{address}"
+            assert_alike(together, recorded(shop))
+            assert_staff_stay_signed_in(shop, hosts["payments"])
+
+
+def assert_alike(together: dict[str, Any], apart: dict[str, Any]) -> None:
+    differences = {n: (together[n], apart[n]) for n in together if together[n] != apart[n]}
+    for name, (here, there) in differences.items():
+        print(f"{name}\n  together {here}\n  apart    {there}")  # noqa: T201
+    assert differences == {}
+
+
+def assert_staff_stay_signed_in(shop: Shop, elsewhere: str) -> None:
+    """Deployments at one host had cookies of the same name: each ended the others' sessions."""
+    browser = build_opener(HTTPCookieProcessor())
+    token = shop.sign_in("admin", "admin")["Authorization"].removeprefix("Bearer ")
+    for url in (shop.url, f"http://{elsewhere}"):
+        with browser.open(f"{url}/admin/login/") as page:
+            [csrf] = re.findall(r'csrfmiddlewaretoken" value="(\w+)"', page.read().decode())
+        form = {"username": "admin", "password": token, "csrfmiddlewaretoken": csrf}
+        browser.open(f"{url}/admin/login/", urlencode(form | {"next": "/admin/"}).encode()).close()
+    with suppress(HTTPError):  # 401: no session is the API's
+        browser.open(f"{shop.url}/api/users/me").close()
+    for url in (shop.url, f"http://{elsewhere}"):
+        with browser.open(f"{url}/admin/") as page:
+            assert page.url == f"{url}/admin/"

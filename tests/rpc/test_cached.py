@@ -339,8 +339,8 @@ def test_whoever_dies_while_asking_holds_nobody_up_for_long(
 ) -> None:
     assert Answers().claim(question(), 60)
     began = time.monotonic()
-    assert get(users, timeout=2.0).id == 7
-    assert 1 <= time.monotonic() - began < 2
+    assert get(users, timeout=3.0).id == 7
+    assert 1.5 <= time.monotonic() - began < 3
     assert (get(users).id, owner.calls) == (7, 1)
 
 

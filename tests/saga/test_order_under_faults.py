@@ -109,7 +109,7 @@ def decide(order_id: UUID, *, patience_over: bool) -> None:
     patience_over=st.booleans(),
 )
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

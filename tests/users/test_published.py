@@ -12,15 +12,14 @@ from rest_framework.test import APIClient
 
 from apps.users.models import User
 from severable.config import jwk
-from severable.config.development import rsa_key
 from tests.api.test_authorization import MATRIX, SIGN_IN
 from tests.test_settings import manage
 
 TOKEN_ROUTES = [key for key in MATRIX if key[1].startswith("/api/auth/")]
 PUBLISHED = """
-from severable.api import keys
+from severable.api import key_ring
 import json
-print(json.dumps(keys.public_keys()))
+print(json.dumps(key_ring.public_keys()))
 """
 
 
@@ -46,7 +45,7 @@ def set_of(key: dict[str, Any]) -> str:
 
 
 def private_jwk() -> dict[str, Any]:
-    pem = rsa_key()
+    pem = jwk.new_private_key()
     key = jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).prepare_key(pem)
     whole = jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)
     return whole | {"kid": jwk.public_jwk(pem)["kid"]}
@@ -54,7 +53,7 @@ def private_jwk() -> dict[str, Any]:
 
 def test_of_a_trusted_key_only_the_public_parts_are_published(tmp_path: Path) -> None:
     """Whatever else a key in JWT_PUBLIC_KEYS holds was published as it stands."""
-    key = jwk.public_jwk(rsa_key())
+    key = jwk.public_jwk(jwk.new_private_key())
     given = set_of(key | {"x-comment": "secret"})
     env = {"VAR_DIR": str(tmp_path), "JWT_PUBLIC_KEYS": given}
     own, trusted = json.loads(manage(env, "shell", "-v0", "-c", PUBLISHED).stdout)

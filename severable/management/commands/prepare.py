@@ -1,5 +1,6 @@
 """`manage.py prepare`: what a deployment needs before its processes start."""
 
+import fcntl
 from typing import Any
 
 import psycopg
@@ -9,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from django.db.migrations.exceptions import InconsistentMigrationHistory, NodeNotFoundError
 
+from severable.api import checks
 from severable.config.environment import VAR, env
 from severable.events import subscriptions
 from severable.management import preparation
@@ -23,7 +25,10 @@ ELSEWHERE = """\
 
 
 class Command(BaseCommand):
-    help = "Create the database where it is missing, migrate it and, in development, seed it."
+    help = (
+        "Collect static files and create the database where they are missing, migrate it and, in "
+        "development, seed it."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -34,6 +39,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._collect_static()
         if not options["empty"]:
             self._refuse_data_elsewhere()
         if connection.vendor == "postgresql":
@@ -42,6 +48,18 @@ class Command(BaseCommand):
         subscriptions.start_all()  # before there is anything that a new shop's handlers might miss
         if settings.DEVELOPMENT:
             call_command("seed_demo", stdout=self.stdout)
+
+    def _collect_static(self) -> None:
+        if checks.collected():
+            return
+        VAR.mkdir(parents=True, exist_ok=True)
+        try:
+            with (VAR / "static.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # other deployments on this machine prepare, too
+                if not checks.collected():
+                    call_command("collectstatic", interactive=False, verbosity=0)
+        except OSError as error:
+            raise CommandError(f"static files cannot be collected: {error}") from None
 
     def _refuse_data_elsewhere(self) -> None:
         found = preparation.data_elsewhere()

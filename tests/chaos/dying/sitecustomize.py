@@ -1,7 +1,8 @@
 """On PYTHONPATH, lets every process of a shop die at a random point of its work.
 
 DEATHS names a folder. While the file `armed` is in it, each process that has set Django up passes
-points, and dies at one of its first 150; `log` gets a line for each death.
+points, and dies at one of its first 150; `log` gets a line for each death. Where `freezing` is in
+it, a worker stands still before its next commit.
 """
 
 import os

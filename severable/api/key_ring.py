@@ -7,12 +7,11 @@ from functools import cache
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.conf import settings
 from jwt.algorithms import RSAAlgorithm
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
-from severable.config.jwk import ALGORITHM, Jwk, public_jwk
+from severable.config.jwk import ALGORITHM, Jwk, private_key, public_jwk
 
 ISSUER = "shop"
 AUDIENCE = "shop"
@@ -49,9 +48,17 @@ def public_keys() -> tuple[Jwk, ...]:
     return (*own, *(key for key in settings.JWT_PUBLIC_KEYS if key not in own))
 
 
+def complaint() -> str:
+    """Return what is wrong with the keys, by the setting's name; empty if nothing is."""
+    try:
+        return "" if public_keys() else "JWT_PUBLIC_KEYS: it is a set of no keys"
+    except ValueError as error:
+        return f"JWT_PRIVATE_KEY: {error}"
+
+
 @cache
 def _private_key() -> Any:
-    return load_pem_private_key(settings.JWT_PRIVATE_KEY.encode(), password=None)
+    return private_key(settings.JWT_PRIVATE_KEY)
 
 
 @cache
