@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from severable import project
+
 
 def transport_options(url: str, folder: Path) -> dict[str, Any]:
     """Return kombu's options for a broker; the embedded one keeps its messages in `folder`.
@@ -36,7 +38,7 @@ def queue_arguments(url: str) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": 8,
-        "x-dead-letter-exchange": "shop.dead",
+        "x-dead-letter-exchange": f"{project.name()}.dead",
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }

@@ -22,7 +22,7 @@ from severable.jobs.models import LeaseLost
 from severable.protos import events_pb2
 from severable.telemetry import correlation
 
-TASK = "shop.events.deliver"
+TASK = "severable.events.deliver"
 
 # What comes later than this may be something that has been delivered and then removed.
 LATE = timedelta(hours=1)

@@ -12,9 +12,10 @@ from celery import current_app
 from django.conf import settings
 from kombu import Exchange, Queue, binding
 
+from severable import project
 from severable.events import handlers, unreadable
 
-EVENTS = "severable.events"
+EVENTS = f"{project.name()}.events"
 WEEK = 7 * 24 * 3600 * 1000  # milliseconds
 
 

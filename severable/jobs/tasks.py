@@ -11,7 +11,7 @@ from django.db import transaction
 from severable.jobs.models import Job
 
 
-@shared_task(name="shop.jobs.run")
+@shared_task(name="severable.jobs.run")
 def run(label: str, pk: str) -> None:
     """Execute a row, or if it is no longer due, the one of its kind that has been due longest.
 

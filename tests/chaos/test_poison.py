@@ -95,7 +95,7 @@ def test_poison_is_parked_and_all_others_are_handled(
         routing_key=QUEUE,
         content_type="application/json",
         content_encoding="utf-8",
-        headers={"task": "shop.events.deliver"},
+        headers={"task": "severable.events.deliver"},
     )
     pay(*good[GOOD // 2 :])
 

@@ -153,7 +153,7 @@ def test_the_copy_of_a_message_says_which_queue_it_came_through(broker: Connecti
             queue.declare()
             queue.consume(name, lambda message: seen.append(message.headers["queue"]), no_ack=True)
         broker.Producer(channel).publish(
-            {}, exchange="test", routing_key="fact", headers={"task": "shop.jobs.run"}
+            {}, exchange="test", routing_key="fact", headers={"task": "severable.jobs.run"}
         )
         while len(seen) < 2:
             broker.drain_events(timeout=5)
@@ -212,7 +212,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
         bound.declare()
         bound.consume("one", lambda message: seen.append(message.payload), no_ack=True)
         send = partial(broker.Producer(channel).publish, exchange="test", routing_key="fact")
-        task = {"task": "shop.jobs.run"}
+        task = {"task": "severable.jobs.run"}
         send("{broken", content_type="application/json", content_encoding="utf-8", headers=task)
         send(b"\xff\x00", content_type="application/json", content_encoding="utf-8", headers=task)
         send(["pickled"], serializer="pickle", headers=task)
