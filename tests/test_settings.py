@@ -202,3 +202,18 @@ def test_deployments_reach_each_other_by_their_own_names(production: dict[str, s
     """With ALLOWED_HOSTS set, calls over REST between deployments were answered 400."""
     done = manage(production | {"HTTP_SHOP": "shop.internal:8000"}, "shell", "-v0", "-c", ASK)
     assert done.stdout.split() == ["404", "404", "400"], done.stderr
+
+
+def test_deployments_at_one_host_have_cookies_of_different_names(tmp_path: Path) -> None:
+    """Browsers do not keep ports apart: each deployment ended the sessions of the others."""
+    script = "from shop import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    found: list[str] = []
+    for name in ("users", "gateway", "payments"):
+        env = {"SHOP_PLACEMENT": "split", "SHOP_DEPLOYMENT": name, "VAR_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=True
+        )
+        found += done.stdout.split()
+    assert len(set(found)) == 6
+    assert found[0] == "sessionid"  # as the API's schema has it

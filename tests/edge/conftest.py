@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from severable import topology
 from tests.addresses import free_addresses
-from tests.edge.running import changed, gateway, loaded, need_nginx, nginx
+from tests.edge.running import changed, gateway, need_nginx, nginx
 from tests.gateway.upstream import OK, Upstream, upstream
 
 BODY = b'{"code": "not_found"}'
@@ -72,7 +73,7 @@ def _embedded(folder: Path, orders: Upstream) -> Any:
 @contextmanager
 def _nginx(folder: Path, orders: Upstream) -> Iterator[str]:
     need_nginx()
-    found = loaded(changed(folder, body_timeout=str(SECONDS), edge_timeout=str(SECONDS)))
+    found = topology.load(changed(folder, body_timeout=str(SECONDS), edge_timeout=str(SECONDS)))
     with upstream(answer=NOT_FOUND) as entry:
         hosts = dict.fromkeys(found.placements["split"], entry.address)
         hosts |= {**LOST, "orders": orders.address}

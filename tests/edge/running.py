@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from severable import topology
 from severable.config import commands
 from severable.deploy import nginx as rendering
 from severable.topology import Topology
@@ -109,8 +108,3 @@ def changed(folder: Path, **values: str) -> Path:
         text = f"{text[:start]}{before}{found}{value}\n{rest.partition(chr(10))[2]}"
     (folder / "topology.toml").write_text(text)
     return folder / "topology.toml"
-
-
-def loaded(file: Path) -> Topology:
-    """Return the topology in a file."""
-    return topology.load(file)

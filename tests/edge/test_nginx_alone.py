@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from severable import topology
 from severable.http.answer import SECURITY
 from tests.edge.answers import taken_apart
 from tests.edge.conftest import SECONDS, Edge
 from tests.edge.corpus import CHUNKED, get, post
 from tests.edge.names import names
-from tests.edge.running import changed, loaded, need_nginx, nginx
+from tests.edge.running import changed, need_nginx, nginx
 from tests.front.asking import Answered, exchanged, held
 from tests.gateway.upstream import SILENCE, Upstream
 
@@ -118,7 +119,8 @@ def test_the_log_has_what_one_looks_for_and_no_secret(nginx_alone: Edge, peer: U
     headers += [b"X-Request-ID: logged-1", b"Referer: http://shop/?token=hidden-3"]
     headers += [b"traceparent: 00-%s-00f067aa0ba902b7-01" % trace.encode(), CLOSE]
     exchanged(nginx_alone.address, get(b"/api/orders/logged?token=hidden-4", *headers))
-    exchanged(nginx_alone.address, get(b"/api/payments/lost?token=hidden-5", *headers))
+    lost_target = b"/api/payments/lost?token=hidden-5"
+    exchanged(nginx_alone.address, get(lost_target, *headers, method=b"PATCH"))
 
     [passed] = log_of(nginx_alone, "/api/orders/logged")
     [lost] = log_of(nginx_alone, "/api/payments/lost")
@@ -127,7 +129,7 @@ def test_the_log_has_what_one_looks_for_and_no_secret(nginx_alone: Edge, peer: U
     assert (passed["path"], passed["status"]) == ("/api/orders/logged", "200")
     assert (passed["upstream"], passed["upstream_status"]) == (peer.address, "200")
     assert float(passed["upstream_seconds"]) >= 0 and float(passed["seconds"]) >= 0
-    assert (lost["status"], lost["upstream_status"]) == ("503", "502")
+    assert (lost["method"], lost["status"], lost["upstream_status"]) == ("PATCH", "503", "502")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -154,7 +156,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, orders: Upstream) -> Itera
     """An edge behind a load balancer that topology.toml names."""
     need_nginx()
     folder: Path = tmp_path_factory.mktemp("proxied")
-    found = loaded(changed(folder, proxies='["127.0.0.0/8"]'))
+    found = topology.load(changed(folder, proxies='["127.0.0.0/8"]'))
     hosts = dict.fromkeys(found.placements["one"], orders.address)
     with nginx(folder, found, "one", hosts) as address:
         yield address
@@ -172,7 +174,7 @@ def test_a_proxy_that_is_named_says_who_asked(proxied: str, peer: Upstream) -> N
 def test_a_deployment_that_comes_later_is_found(tmp_path: Path, peer: Upstream) -> None:
     """nginx looks names up once, when it starts, unless it is told otherwise."""
     need_nginx()
-    found = loaded(changed(tmp_path))
+    found = topology.load(changed(tmp_path))
     host, _, port = peer.address.rpartition(":")
     hosts = dict.fromkeys(found.placements["one"], f"shop:{port}")
     request = get(b"/api/orders", CLOSE)
@@ -194,7 +196,7 @@ def test_only_what_may_come_twice_is_sent_again_and_only_if_retries_are_wanted(
 ) -> None:
     """A name with two addresses, neither of which answers."""
     need_nginx()
-    found = loaded(changed(tmp_path, edge_retries=retries))
+    found = topology.load(changed(tmp_path, edge_retries=retries))
     with broken("127.0.0.1", 0) as one, broken("127.0.0.2", port_of(one)) as two:
         hosts = dict.fromkeys(found.placements["one"], f"shop:{port_of(one)}")
         with (
