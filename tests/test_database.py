@@ -34,11 +34,11 @@ import django; django.setup()
 import os, signal
 from django.db import transaction
 from severable.jobs.models import Lease
-from severable.events.store import record
+from severable.events.store import append
 from protos.order_pb2 import OrderShipped
 Lease.objects.create(name="wanted", holder="nobody", expires_at="2020-01-01T00:00Z")
 with transaction.atomic():
-    record(OrderShipped(order_id="o1"), stream="o1")
+    append(OrderShipped(order_id="o1"), stream="o1")
     Lease.objects.filter(name="wanted").update(holder="frozen")
     os.kill(os.getpid(), signal.SIGSTOP)
 """

@@ -16,8 +16,8 @@ from pathlib import Path
 from severable.events.handlers import Handler
 from severable.topology import Topology
 
-STUBS = ("severable.rpc.client.stubs.stub", "severable.caching.stubs.cached_stub")
-RECORD = "severable.events.store.record"
+STUBS = ("severable.rpc.stub", "severable.caching.cached_stub")
+RECORD = "severable.events.append"
 BEGIN, END = "<!-- flow -->", "<!-- /flow -->"
 
 
@@ -168,7 +168,7 @@ class _Source:
         for call in self._calls_of(RECORD):
             classes = self._messages(call.args[0])
             if not classes:
-                raise self._unseen(call, "event", "record(SomeEvent(...))")
+                raise self._unseen(call, "event", "append(SomeEvent(...))")
             yield from (name.removeprefix("protos.").replace("_pb2.", ".") for name in classes)
 
     def _calls_of(self, *functions: str) -> Iterator[ast.Call]:

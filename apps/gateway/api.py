@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.gateway import queries
-from severable.api.auth import caller_id, may
+from severable.api import caller_id, may
 from severable.errors import NotFound
 
 

@@ -20,11 +20,10 @@ from django.urls.resolvers import RegexPattern
 from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from apps.gateway.upstream import Upstream
-from severable.api.address import GATEWAY, client_address
+from severable.api import GATEWAY, client_address
 from severable.http import Answer, problem_of
 from severable.http.wsgi import Request
-from severable.rpc import identity
-from severable.rpc.client.balance import certified
+from severable.rpc import certified, identity
 from severable.telemetry import correlation, tracing
 from severable.topology import Deployment, Topology
 

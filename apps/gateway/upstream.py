@@ -19,9 +19,8 @@ from django.conf import settings
 from rest_framework.exceptions import APIException
 from yarl import URL
 
-from severable.api.errors import RETRY_AFTER
-from severable.rpc.circuit import Circuit
-from severable.rpc.client.addresses import FROZEN_SECONDS, Address, Addresses
+from severable.api import RETRY_AFTER
+from severable.rpc import FROZEN_SECONDS, Address, Addresses, Circuit
 from severable.topology import Policy
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from apps.inventory import services
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
-from severable.admin.site import BackOffice, Record, Rows, joined, label, link, money, rows, short
+from severable.admin import BackOffice, Record, Rows, joined, label, link, money, rows, short
 
 STATES = {
     Reservation.State.HELD: "info",

@@ -13,11 +13,16 @@ from rest_framework.views import APIView
 
 from apps.inventory import queries, services
 from apps.inventory.models import Product
-from severable.api.auth import permitted
-from severable.api.filters import Amount, Ordering, Search
-from severable.api.idempotency import Idempotent
-from severable.api.throttling import CheckLimit, ReadLimit
-from severable.api.validation import validated
+from severable.api import (
+    Amount,
+    CheckLimit,
+    Idempotent,
+    Ordering,
+    ReadLimit,
+    Search,
+    permitted,
+    validated,
+)
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):

@@ -9,7 +9,7 @@ from protos.inventory_pb2_grpc import (
     add_InventoryServiceServicer_to_server,
 )
 from severable.errors import Invalid, uuid_of
-from severable.rpc.server.registry import serve
+from severable.rpc import serve
 
 
 @serve(add_InventoryServiceServicer_to_server)

@@ -3,8 +3,7 @@
 from django.contrib import admin
 
 from apps.notifications.models import Notification
-from severable.admin.jobs import JobAdmin
-from severable.admin.site import link, short
+from severable.admin import JobAdmin, link, short
 
 
 @admin.register(Notification)

@@ -21,9 +21,8 @@ from protos.user_pb2 import (
 )
 from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import NotFound, from_error
-from severable.events.envelope import type_of
-from severable.events.handlers import on
-from severable.rpc.client.stubs import stub
+from severable.events import on, type_of
+from severable.rpc import stub
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from severable.jobs.models import Job, NotYet
+from severable.jobs import Job, NotYet
 
 # Mails that one worker sends at a time: half of its threads, so that a slow mail server leaves
 # the others to everything else. The rest is deferred.

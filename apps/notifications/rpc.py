@@ -9,7 +9,7 @@ from protos.notification_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
 )
 from severable.errors import uuid_of
-from severable.rpc.server.registry import serve
+from severable.rpc import serve
 
 
 @serve(add_NotificationServiceServicer_to_server)

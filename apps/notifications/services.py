@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from apps.notifications.models import Notification
-from severable.jobs.tasks import nudge_on_commit
+from severable.jobs import enqueue_on_commit
 
 
 def notify(
@@ -40,5 +40,5 @@ def notify(
         confidential=confidential,
         due_at=Now(),
     )
-    nudge_on_commit(notification)
+    enqueue_on_commit(notification)
     return notification

@@ -7,18 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.orders import queries, services
 from apps.orders.models import Order, OrderLine, Parcel
-from severable.admin.site import (
-    Record,
-    Rows,
-    joined,
-    label,
-    link,
-    money,
-    row_action,
-    rows,
-    short,
-    told,
-)
+from severable.admin import Record, Rows, joined, label, link, money, row_action, rows, short, told
 
 STATUSES = {
     Order.Status.PENDING: "info",

@@ -13,16 +13,21 @@ from rest_framework.views import APIView
 from apps.orders import queries, services
 from apps.orders.models import Order
 from apps.orders.saga import PLACE
-from severable.api.auth import caller_id, may, permitted
-from severable.api.errors import PROBLEM, refusal_problem
-from severable.api.idempotency import Idempotent
-from severable.api.pagination import NewestFirst
-from severable.api.schema import ProblemSerializer
-from severable.api.throttling import OrderLimit, ReadLimit
-from severable.api.validation import validated
+from severable.api import (
+    PROBLEM,
+    Idempotent,
+    NewestFirst,
+    OrderLimit,
+    ProblemSerializer,
+    ReadLimit,
+    caller_id,
+    may,
+    permitted,
+    refusal_problem,
+    validated,
+)
 from severable.rpc import deadline
-from severable.saga import driver
-from severable.saga.models import Saga
+from severable.saga import Saga, driver
 
 ADMIN = "admin:orders"
 SHIP = "orders:ship"

@@ -11,11 +11,10 @@ from apps.orders.models import Order
 from protos import order_pb2 as pb
 from protos.user_pb2 import GetUserRequest
 from protos.user_pb2_grpc import UserServiceStub
-from severable.caching.stubs import cached_stub
+from severable.caching import cached_stub
 from severable.errors import NotFound
-from severable.events.models import Event
-from severable.saga import story
-from severable.saga.models import SagaLog
+from severable.events import Event
+from severable.saga import SagaLog, story
 
 
 class OrderNotFound(NotFound):

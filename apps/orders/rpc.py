@@ -6,7 +6,7 @@ from apps.orders import queries
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from severable.errors import uuid_of
-from severable.rpc.server.registry import serve
+from severable.rpc import serve
 
 
 @serve(add_OrderServiceServicer_to_server)

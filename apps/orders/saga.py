@@ -11,9 +11,9 @@ from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import Invalid, NotFound, from_error
-from severable.events.store import record
-from severable.rpc.client.stubs import stub
-from severable.saga.definition import Data, Definition, Step, define
+from severable.events import append
+from severable.rpc import stub
+from severable.saga import Data, Definition, Step, define
 
 
 class UnknownUser(Invalid):
@@ -94,7 +94,7 @@ def mark_paid(data: Data) -> None:
     order.payment_id = UUID(data["payment_id"])
     order.save(update_fields=["status", "payment_id", "updated_at"])
     data.pop("token")
-    record(
+    append(
         order_pb2.OrderPaid(
             order_id=str(order.id),
             user_id=order.user_id,
@@ -115,7 +115,7 @@ def mark_rejected(data: Data, reason: str, detail: str) -> None:
     order.become(Order.Status.REJECTED)
     order.reason, order.detail = reason, detail[:500]
     order.save(update_fields=["status", "reason", "detail", "updated_at"])
-    record(
+    append(
         order_pb2.OrderRejected(
             order_id=str(order.id), user_id=order.user_id, reason=reason, detail=detail
         ),

@@ -4,8 +4,18 @@ from django.contrib import admin
 
 from apps.payments import services
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
-from severable.admin.jobs import JobAdmin
-from severable.admin.site import Record, Rows, joined, label, link, money, row_action, rows, short
+from severable.admin import (
+    JobAdmin,
+    Record,
+    Rows,
+    joined,
+    label,
+    link,
+    money,
+    row_action,
+    rows,
+    short,
+)
 
 STATUSES = {
     Payment.Status.PENDING: "info",

@@ -10,8 +10,7 @@ from rest_framework.views import APIView
 
 from apps.payments import queries, services
 from apps.payments.models import Payment
-from severable.api.auth import caller_id, may, permitted
-from severable.api.idempotency import Idempotent
+from severable.api import Idempotent, caller_id, may, permitted
 
 REFUND = "payments:refund"
 

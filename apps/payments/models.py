@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from severable.jobs.models import Job
+from severable.jobs import Job
 
 
 class Payment(models.Model):

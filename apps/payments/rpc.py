@@ -7,7 +7,7 @@ from apps.payments.models import Payment
 from protos import payment_pb2 as pb
 from protos.payment_pb2_grpc import PaymentServiceServicer, add_PaymentServiceServicer_to_server
 from severable.errors import Invalid, OutcomeUnknown, uuid_of
-from severable.rpc.server.registry import serve
+from severable.rpc import serve
 
 
 @serve(add_PaymentServiceServicer_to_server)

@@ -20,9 +20,8 @@ from protos.payment_pb2 import PaymentDeclined, PaymentReceived, PaymentRefunded
 from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import Conflict, Declined, OutcomeUnknown, from_error
-from severable.events.store import record
-from severable.rpc.client.stubs import stub
-from severable.rpc.deadline import remaining
+from severable.events import append
+from severable.rpc import remaining, stub
 
 Status = Payment.Status
 
@@ -115,7 +114,7 @@ def give_back(refund: Refund) -> None:
         taken = payment.amount if payment.entries.exists() else 0
         if taken:
             _post(payment, debit="sales", credit=_source(payment))
-        record(PaymentRefunded(**_facts(payment) | {"amount": taken}), stream=payment.stream)
+        append(PaymentRefunded(**_facts(payment) | {"amount": taken}), stream=payment.stream)
 
 
 def _refund(order_id: UUID, *, even_closed: bool) -> Payment:
@@ -157,7 +156,7 @@ def _settle_declined(payment_id: UUID, reason: str) -> None:
     if payment.status == Status.PENDING:
         payment.status, payment.reason = Status.DECLINED, reason[:200]
         payment.save(update_fields=["status", "reason", "updated_at"])
-        record(PaymentDeclined(**_facts(payment), reason=reason), stream=payment.stream)
+        append(PaymentDeclined(**_facts(payment), reason=reason), stream=payment.stream)
 
 
 def _settle_paid(payment_id: UUID) -> Payment:
@@ -167,7 +166,7 @@ def _settle_paid(payment_id: UUID) -> Payment:
             payment.status = Status.PAID
             payment.save(update_fields=["status", "updated_at"])
             _post(payment, debit=_source(payment), credit="sales")
-            record(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
+            append(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
     # A refund may have come while the money was being taken. It then did not find what it was
     # to give back, or did: to give back again is harmless.
     # Another attempt may have been declined meanwhile: its word counts, so that goes back, too.

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from apps.users import confirmations, services, sessions
 from apps.users.models import CreditEntry, Preferences, Session, User
-from severable.admin.site import BackOffice, Record, joined, link, money, row_action, rows, short
+from severable.admin import BackOffice, Record, joined, link, money, row_action, rows, short
 
 PROFILE = ["name", "email", "address"]
 ACCESS = ["is_active", "is_staff", "is_superuser", "granted"]

@@ -16,13 +16,18 @@ from rest_framework.views import APIView
 
 from apps.users import confirmations, queries, services, sessions
 from apps.users.models import User, no_controls, one_line
-from severable.api import key_ring, limits
-from severable.api.auth import caller_id, may, permitted
-from severable.api.errors import PROBLEM
-from severable.api.idempotency import Idempotent
-from severable.api.schema import ProblemSerializer
-from severable.api.throttling import SignUpLimit
-from severable.api.validation import validated
+from severable.api import (
+    PROBLEM,
+    Idempotent,
+    ProblemSerializer,
+    SignUpLimit,
+    caller_id,
+    key_ring,
+    limits,
+    may,
+    permitted,
+    validated,
+)
 
 CREDIT = "users:credit"
 

@@ -8,7 +8,7 @@ from apps.users.models import User
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from severable.errors import Invalid
-from severable.rpc.server.registry import serve
+from severable.rpc import serve
 
 
 @serve(add_UserServiceServicer_to_server)

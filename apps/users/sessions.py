@@ -10,7 +10,7 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 
 from apps.users.models import Session, User
-from severable.api.auth import AccessToken, ring
+from severable.api import AccessToken, ring
 from severable.errors import Unauthenticated
 
 

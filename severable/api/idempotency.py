@@ -36,7 +36,7 @@ from severable.api.address import client_address, network_of
 from severable.api.errors import Unprocessable, is_refusal
 from severable.api.models import LOCK, IdempotencyKey
 from severable.api.owner import context_of
-from severable.jobs.clock import every
+from severable.jobs.clock import periodic
 
 KEPT = timedelta(hours=24)
 LONGEST = 255
@@ -120,7 +120,7 @@ class Idempotent(APIView):
         )
 
 
-@every(seconds=600)
+@periodic(seconds=600)
 def purge_old_keys() -> None:
     """Forget the keys of yesterday."""
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()

@@ -24,7 +24,7 @@ from rest_framework import exceptions
 
 from severable.api.address import client_address, network_of
 from severable.api.models import Attempts
-from severable.jobs.clock import every
+from severable.jobs.clock import periodic
 
 ACCOUNT_WINDOW = timedelta(minutes=5)
 ADDRESS_WINDOW = timedelta(minutes=1)
@@ -78,7 +78,7 @@ def count(key: str, limit: int, window: timedelta) -> None:
     _take(key, limit, window)
 
 
-@every(seconds=60)
+@periodic(seconds=60)
 def purge_old_attempts() -> None:
     """Forget what is past."""
     Attempts.objects.filter(ends_at__lte=Now()).delete()

@@ -13,7 +13,7 @@ from time import monotonic
 import grpc
 
 from severable.events import delivery, feed, handlers, subscriptions
-from severable.jobs.clock import every
+from severable.jobs.clock import periodic
 from severable.jobs.outages import Outages
 from severable.protos import events_pb2
 
@@ -37,7 +37,7 @@ _compared: dict[str, float] = {}
 outages = Outages(log)
 
 
-@every(seconds=1)
+@periodic(seconds=1)
 def reconcile() -> bool:
     """Compare a page of the feed of each context that handlers here subscribe to with their
     deliveries; that which was compared longest ago first, until SLICE is over.

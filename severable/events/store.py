@@ -31,7 +31,7 @@ class VersionConflict(Conflict):
     code = "version_conflict"
 
 
-def record(message: Message, *, stream: str, expected_version: int | None = None) -> Event:
+def append(message: Message, *, stream: str, expected_version: int | None = None) -> Event:
     """Append a fact to a stream such as "order-<id>", in the transaction that makes it true.
 
     With `expected_version`, the version of the stream's last event (0 for a new stream), the
@@ -39,7 +39,7 @@ def record(message: Message, *, stream: str, expected_version: int | None = None
     then be rolled back. Raises RuntimeError outside a transaction, EventTooLarge.
     """
     if not connection.in_atomic_block:
-        raise RuntimeError(f"record({type_of(message)}) outside a transaction")
+        raise RuntimeError(f"append({type_of(message)}) outside a transaction")
     if expected_version is not None:
         before = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
         if before != expected_version:

@@ -1,6 +1,6 @@
 """The clock: what has to be done every so often, once per deployment.
 
-`@every(seconds)` marks a function of no arguments. The process that holds the clock's lease
+`@periodic(seconds)` marks a function of no arguments. The process that holds the clock's lease
 calls it. One thread calls all of them, and renews the lease between two: a function works for
 about SLICE seconds at the most, and returns True if there is more. It must be safe to call twice.
 """
@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from severable.jobs.models import Job
 from severable.jobs.outages import Outages
-from severable.jobs.tasks import nudge
+from severable.jobs.tasks import enqueue
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ BATCH = 500
 SLICE = 1.0  # seconds
 
 
-def every(seconds: float) -> Callable[[Function], Function]:
+def periodic(seconds: float) -> Callable[[Function], Function]:
     """Decorator: call this function every so many seconds."""
 
     def register(function: Function) -> Function:
@@ -78,8 +78,8 @@ _nudged: dict[str, dict[Any, tuple[float, float]]] = {}
 _served: dict[str, float] = {}  # when each model had its last turn
 
 
-@every(seconds=0.5)
-def nudge_due_jobs() -> bool:
+@periodic(seconds=0.5)
+def enqueue_due_jobs() -> bool:
     """Enqueue due rows, again and again until a worker has claimed them; ever less often, or
     messages would pile up if there is no worker.
 
@@ -89,12 +89,12 @@ def nudge_due_jobs() -> bool:
     ends = monotonic() + SLICE
     models = [model for model in apps.get_models() if issubclass(model, Job)]
     for model in sorted(models, key=lambda each: _served.get(each._meta.label, 0.0)):
-        if not _nudge_due(model, ends):
+        if not _enqueue_due(model, ends):
             return True
     return False
 
 
-def _nudge_due(model: type[Job], ends: float) -> bool:
+def _enqueue_due(model: type[Job], ends: float) -> bool:
     """Enqueue the due rows of one model. False if the time was over before the last of them."""
     label, now = model._meta.label, monotonic()
     _served[label] = now
@@ -110,7 +110,7 @@ def _nudge_due(model: type[Job], ends: float) -> bool:
             return False
         _nudged[label][row.pk] = now + pause, min(2 * pause, LONGEST_PAUSE)
         if _can_run(row):
-            nudge(row)
+            enqueue(row)
     return True
 
 

@@ -25,13 +25,13 @@ def run(label: str, pk: str) -> None:
         job.attempt()
 
 
-def nudge(job: Job) -> None:
+def enqueue(job: Job) -> None:
     """Tell a worker that a row is due."""
     run.apply_async((job._meta.label, str(job.pk)), queue=job.queue, retry=False)
 
 
-def nudge_on_commit(job: Job) -> None:
+def enqueue_on_commit(job: Job) -> None:
     """The same, once the surrounding transaction has committed. For workers, not for requests:
     a request never publishes."""
 
-    transaction.on_commit(partial(nudge, job), robust=True)
+    transaction.on_commit(partial(enqueue, job), robust=True)

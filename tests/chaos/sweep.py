@@ -120,7 +120,7 @@ def settle() -> None:
         while relay.step():
             pass
         clock._nudged.clear()
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
         if not sum(_consume()) and not relay.step():
             break
     relay.close()

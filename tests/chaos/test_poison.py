@@ -15,7 +15,7 @@ from kombu import Connection
 
 from protos.payment_pb2 import PaymentReceived
 from severable.events.models import Delivery, Unreadable
-from severable.events.store import record
+from severable.events.store import append
 from severable.jobs.models import Lease
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE
 from tests.machine import eventually
@@ -74,7 +74,7 @@ def pay(*payments: str) -> None:
     for first in range(0, len(payments), 100):
         with transaction.atomic():
             for payment in payments[first : first + 100]:
-                record(PaymentReceived(payment_id=payment), stream=f"payment-{payment}")
+                append(PaymentReceived(payment_id=payment), stream=f"payment-{payment}")
 
 
 def effects() -> Counter[str]:

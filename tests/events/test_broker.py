@@ -22,7 +22,7 @@ from protos.order_pb2 import OrderCreated
 from severable.events import delivery, queues, relay
 from severable.events.models import Event, RelayPosition, Unreadable
 from severable.events.relay import Relay
-from severable.events.store import record
+from severable.events.store import append
 from severable.events.wakeup import Listener
 from tests.machine import eventually
 
@@ -81,7 +81,7 @@ def keep_stepping(relaying: Relay) -> None:
 def record_some(count: int) -> list[str]:
     with transaction.atomic():
         return [
-            str(record(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
+            str(append(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
             for n in range(count)
         ]
 
@@ -261,7 +261,7 @@ def test_a_commit_wakes_the_relay_once(django_capture_on_commit_callbacks: Any) 
             raise ZeroDivisionError
         with transaction.atomic():
             for _ in range(3):
-                record(OrderCreated(order_id="o1"), stream="order-o1")
+                append(OrderCreated(order_id="o1"), stream="order-o1")
     assert len(planned) == (1 if connection.vendor == "postgresql" else 0)
     assert Event.objects.count() == 3
 

@@ -18,7 +18,7 @@ from protos.order_pb2 import OrderCreated, OrderShipped
 from severable.events import delivery, feed, handlers, reconciler
 from severable.events.envelope import to_json
 from severable.events.models import Delivery, Event, Subscription
-from severable.events.store import envelope, record
+from severable.events.store import append, envelope
 from severable.jobs.models import Lease
 from severable.jobs.tasks import run
 from severable.telemetry import correlation
@@ -59,7 +59,7 @@ def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subscriber]:
 
 def recorded(message: Any = CREATED, stream: str = "order-o1") -> Event:
     with transaction.atomic():
-        return record(message, stream=stream)
+        return append(message, stream=stream)
 
 
 def arrive(event: Event, queue: str = "orders") -> None:

@@ -16,7 +16,7 @@ from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderShipp
 from protos.user_pb2 import UserRegistered
 from severable.events import delivery, feed, handlers, reconciler
 from severable.events.models import Delivery, Event
-from severable.events.store import envelope, record
+from severable.events.store import append, envelope
 from severable.jobs.models import Lease
 from severable.protos import events_pb2
 from tests.machine import do_jobs, eventually
@@ -59,7 +59,7 @@ def recorded(order: str, *messages: Any) -> list[Event]:
     for number, message in enumerate(messages, 1):
         with transaction.atomic():
             stream = f"order-{order}"
-            made.append(record(message(order_id=order, user_id=number), stream=stream))
+            made.append(append(message(order_id=order, user_id=number), stream=stream))
     return made
 
 

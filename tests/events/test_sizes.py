@@ -19,7 +19,7 @@ from protos.order_pb2 import OrderCreated, OrderRejected
 from severable.events import feed, handlers, reconciler, replay, status, store
 from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition
 from severable.events.relay import MAX_BYTES, Relay
-from severable.events.store import record
+from severable.events.store import append
 from severable.protos import events_pb2
 from severable.protos.events_pb2_grpc import EventFeedStub
 from severable.rpc.client.stubs import stub
@@ -36,7 +36,7 @@ def large(count: int, size: int = 200_000) -> list[Event]:
     """Events that come close to the limit, full of what JSON escapes."""
     with transaction.atomic():
         return [
-            record(OrderRejected(order_id=f"o{n}", detail='"' * (size // 2)), stream=f"o{n}")
+            append(OrderRejected(order_id=f"o{n}", detail='"' * (size // 2)), stream=f"o{n}")
             for n in range(count)
         ]
 
@@ -150,8 +150,8 @@ def test_what_the_broker_refuses_is_parked_alone_and_the_others_flow(
     """Regression: the relay published the same message again, for ever."""
     recorded(3)
     with transaction.atomic():
-        bad = record(OrderCreated(order_id="bad"), stream="bad")
-        record(OrderCreated(order_id="o9"), stream="o9")
+        bad = append(OrderCreated(order_id="bad"), stream="bad")
+        append(OrderCreated(order_id="o9"), stream="o9")
     relay_all(relaying)
     assert published == [["o0"], ["o1"], ["o2"], ["o9"]]
     parked = RefusedEvent.objects.get()
@@ -195,7 +195,7 @@ def test_rabbitmq_refuses_one_message_and_takes_the_others(monkeypatch: pytest.M
     monkeypatch.setattr(Producer, "publish", signed)
     recorded(2)
     with transaction.atomic():
-        record(OrderCreated(order_id="bad"), stream="bad")
+        append(OrderCreated(order_id="bad"), stream="bad")
     relaying = Relay()
     relay_all(relaying)
     relaying.close()

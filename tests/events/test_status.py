@@ -21,7 +21,7 @@ from apps.payments.models import Payment, Refund
 from protos.order_pb2 import OrderShipped
 from severable.events import feed, reconciler, rpc, status
 from severable.events.models import Delivery, RelayPosition, Subscription
-from severable.events.store import record
+from severable.events.store import append
 from severable.protos.events_pb2 import Position
 from severable.saga.models import Saga
 from tests.events.recorded import older, recorded
@@ -63,7 +63,7 @@ def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
     """A figure that counts what others hear, or what has been compared."""
     events = recorded(3)
     with transaction.atomic():
-        record(OrderShipped(order_id="o1"), stream="o1")
+        append(OrderShipped(order_id="o1"), stream="o1")
     eventually(lambda: status.subscriptions()[HANDLER].events == 3)  # type: ignore[union-attr]
     feed.remember(HANDLER, (events[1].transaction_id, events[1].position))
     assert status.subscriptions()[HANDLER].events == 1  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ from severable.events import delivery, handlers
 from severable.events.envelope import to_json
 from severable.events.models import Delivery
 from severable.events.queues import context_queues
-from severable.events.store import envelope, record
+from severable.events.store import append, envelope
 from severable.rpc.client import stubs
 from severable.rpc.client.local import LocalChannel
 from severable.rpc.client.policy import Identity
@@ -211,7 +211,7 @@ def happened(event: str, **fields: Any) -> None:
     described = descriptor_pool.Default().FindMessageTypeByName(event)
     message: Message = message_factory.GetMessageClass(described)(**fields)
     with transaction.atomic():
-        stored = record(message, stream="user-7")
+        stored = append(message, stream="user-7")
     delivery.deliver.apply(([to_json(envelope(stored))],), headers={"queue": "orders"})
 
 

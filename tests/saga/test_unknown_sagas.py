@@ -62,7 +62,7 @@ def test_an_unknown_saga_is_parked_and_stops_no_other(
 def test_a_saga_of_the_next_release_is_left_to_its_processes(enqueued: list[Any]) -> None:
     """In a rolling update the scheduler may be older than the saga: it must not park it."""
     new = saga("pay_twice", overdue=timedelta(seconds=30))
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
     new.refresh_from_db()
 
     assert (new.state, enqueued) == ("waiting", [])
@@ -77,7 +77,7 @@ def test_many_unknown_sagas_hold_up_no_other(
         saga("pay_twice", overdue=DAY)
     known = saga("cancel_order", overdue=timedelta(seconds=1))
     for _ in range(2):
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(known.pk))]
 
@@ -100,7 +100,7 @@ def test_a_broker_that_fails_parks_nothing(
 def test_a_parked_saga_goes_on_once_it_is_known(enqueued: list[Any]) -> None:
     parked = saga("cancel_order", overdue=DAY, state="parked", data={"order_id": str(uuid4())})
     parked.retry_now()
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(parked.pk))]
 
