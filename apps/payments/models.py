@@ -68,11 +68,6 @@ class Refund(Job):
     def queue(self) -> str:
         return "payments"
 
-    def work(self) -> None:
-        from apps.payments.services import give_back
-
-        give_back(self)
-
 
 class LedgerEntry(models.Model):
     """One side of a movement of money. Every movement has two, and their sum is 0."""

@@ -21,6 +21,7 @@ from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import Conflict, Declined, OutcomeUnknown, from_error
 from severable.events import append
+from severable.jobs import executes
 from severable.rpc import remaining, stub
 
 Status = Payment.Status
@@ -104,8 +105,9 @@ def close(*, order_id: UUID) -> Payment:
     return payment
 
 
-def give_back(refund: Refund) -> None:
-    """Work on a refund that is held."""
+@executes(Refund)
+def execute_refund(refund: Refund) -> None:
+    """Return the money of a payment, then note it."""
     payment = refund.payment
     _return(payment)
     with transaction.atomic():

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from celery import Task, shared_task
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from google.protobuf.json_format import ParseDict, ParseError
 
 from severable.errors import Conflict
-from severable.events import feed, handlers, unreadable
-from severable.events.envelope import Json, to_json
+from severable.events import feed, handlers, pending, unreadable
+from severable.events.envelope import Json
 from severable.events.models import Delivery
-from severable.jobs.models import LeaseLost
+from severable.events.ordering import wait_for_earlier
+from severable.jobs.models import LeaseLost, executes
 from severable.protos import events_pb2
 from severable.telemetry import correlation
+from severable.telemetry.tracing import span
 
 TASK = "severable.events.deliver"
 
@@ -71,7 +73,7 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     if handler.in_order and len(events) > 1:
         return sum(handle([event], handler) for event in events)
     try:
-        return _have_effect(_untried(events, handler), handler)
+        return _apply(_untried(events, handler))
     except Exception as error:
         if len(events) > 1:
             return sum(handle([event], handler) for event in events)
@@ -84,7 +86,7 @@ def handle_with_care(events: list[events_pb2.Event], handler: handlers.Handler) 
     its attempt is counted before it begins."""
     new = [delivery for delivery in _untried(events, handler) if delivery.pk is None]
     Delivery.objects.bulk_create(new, ignore_conflicts=True)
-    waiting = _deliveries(events, handler).filter(state=Delivery.State.WAITING)
+    waiting = pending.of(events, handler).filter(state=Delivery.State.WAITING)
     for pk in list(waiting.order_by("event_id").values_list("pk", flat=True)):
         claimed = Delivery.claim(pk)
         if claimed:
@@ -95,23 +97,58 @@ def _untried(events: list[events_pb2.Event], handler: handlers.Handler) -> list[
     """The deliveries of those events that nobody has tried to handle. For what has been tried
     already, the row says when that is due again."""
     late = timezone.now() - LATE
-    rows = {str(row.event_id): row for row in _deliveries(events, handler)}
+    rows = {str(row.event_id): row for row in pending.of(events, handler)}
     known = [row for row in rows.values() if row.attempts == 0 and row.state == row.State.WAITING]
     new = [event for event in events if event.id not in rows]
     return known + [
-        _new(event, handler)
+        pending.new(event, handler)
         for event in new
-        if feed.time(event) > late or not forgotten(event, handler)
+        if feed.time(event) > late or not pending.forgotten(event, handler)
     ]
 
 
-def _have_effect(untried: list[Delivery], handler: handlers.Handler) -> int:
-    answers = [delivery.ask() for delivery in untried]
+def _apply(untried: list[Delivery]) -> int:
+    prefetched = [_prefetch(delivery) for delivery in untried]
     with transaction.atomic():
         _settle(untried)
-        for delivery, answer in zip(untried, answers, strict=True):
-            delivery.have_effect(answer)
+        for delivery, answers in zip(untried, prefetched, strict=True):
+            _run_handler(delivery, answers)
     return len(untried)
+
+
+@executes(Delivery)
+def execute(delivery: Delivery) -> None:
+    """Run the handler of a claimed delivery, in the transaction that marks it done."""
+    answers = _prefetch(delivery)
+    with transaction.atomic():
+        delivery.finish(done_at=timezone.now())
+        _run_handler(delivery, answers)
+
+
+def _prefetch(delivery: Delivery) -> list[Any]:
+    """Return what the handler needs from other contexts, fetched outside any transaction.
+
+    Raises NotYet if an earlier event must be handled first.
+    """
+    handler = handlers.named(delivery.handler)
+    if handler.in_order:
+        wait_for_earlier(delivery)
+    with _correlated(delivery):
+        return [fetch(delivery.message) for fetch in handler.asks]
+
+
+def _run_handler(delivery: Delivery, answers: list[Any]) -> None:
+    with _correlated(delivery):
+        handlers.named(delivery.handler).function(delivery.message, *answers)
+
+
+@contextmanager
+def _correlated(delivery: Delivery) -> Iterator[None]:
+    event = delivery.envelope
+    why = correlation.Correlation(event.correlationid, causation=event.id, actor=event.actor)
+    name = f"{delivery.type} to {delivery.handler}"
+    with correlation.correlated(why), span(name, event.traceparent):
+        yield
 
 
 def _settle(untried: list[Delivery]) -> None:
@@ -131,36 +168,17 @@ def _settle(untried: list[Delivery]) -> None:
 
 def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> None:
     """Keep a first attempt that has failed, where it was the first."""
-    known = _deliveries([event], handler).only("pk").first()
+    known = pending.of([event], handler).only("pk").first()
     if known:
         claimed = Delivery.claim(known.pk)
         if claimed:
             claimed.give_back(error)
         return
-    delivery = _new(event, handler)
+    delivery = pending.new(event, handler)
     delivery.hold()
     with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
         delivery.save(force_insert=True)
         delivery.give_back(error)
-
-
-def without_delivery(
-    events: list[events_pb2.Event], handler: handlers.Handler
-) -> list[events_pb2.Event]:
-    """Those of the events that this handler has not had, nor will have."""
-    seen = set(_deliveries(events, handler).values_list("event_id", flat=True))
-    return [event for event in events if UUID(event.id) not in seen]
-
-
-def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
-    """Make sure that each event has a delivery to this handler: due now, if there was none."""
-    deliveries = [_new(event, handler) for event in events]
-    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
-
-
-def _deliveries(events: list[events_pb2.Event], handler: handlers.Handler) -> QuerySet[Delivery]:
-    ids = [event.id for event in events]
-    return Delivery.objects.filter(handler=handler.name, event_id__in=ids)
 
 
 def check_replayable(handler: handlers.Handler) -> None:
@@ -176,7 +194,7 @@ def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     """Make each event due to this handler, also where it is done. What was discarded stays so.
     Raises NotReplayable."""
     check_replayable(handler)
-    expect(events, handler)
+    pending.expect(events, handler)
     settled = Delivery.objects.filter(
         Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
         handler=handler.name,
@@ -213,23 +231,3 @@ def discard(delivery: Delivery, reason: str) -> None:
     error = f"discarded by {by}: {reason}; {delivery.error}"
     if not parked.update(state=Delivery.State.DONE, error=error):
         raise NotParked("Only a parked delivery can be discarded.")
-
-
-def forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
-    """Whether an event was delivered so long ago that its delivery has been removed."""
-    if feed.at(event) > feed.reached()[handler.name]:
-        return False
-    return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()
-
-
-def _new(event: events_pb2.Event, handler: handlers.Handler) -> Delivery:
-    return Delivery(
-        event_id=event.id,
-        handler=handler.name,
-        context=handler.context,
-        type=event.type,
-        stream=event.subject,
-        version=event.sequence,
-        event=to_json(event),
-        due_at=Now(),
-    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.db.models import F, Value
 from django.db.models.expressions import Func
 from django.db.models.lookups import GreaterThan
@@ -17,12 +16,10 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
-from severable.events import handlers, transactions
+from severable.events import transactions
 from severable.events.envelope import to_message
 from severable.jobs.models import Job
 from severable.protos import events_pb2
-from severable.telemetry.correlation import Correlation, correlated
-from severable.telemetry.tracing import span
 
 ENVELOPE = 1000  # bytes that travel with an event's data, at most
 
@@ -152,43 +149,13 @@ class Delivery(Job):
     def queue(self) -> str:
         return self.context
 
-    def work(self) -> None:
-        """Ask what the handler wants to know, then run it and be done in one transaction."""
-        answers = self.ask()
-        with transaction.atomic():
-            self.finish(done_at=timezone.now())
-            self.have_effect(answers)
-
-    def ask(self) -> list[Any]:
-        """What the handler wants to know of others, outside any transaction. Raises NotYet where
-        an earlier event has to have its effect first."""
-        from severable.events.ordering import wait_for_earlier
-
-        handler = handlers.named(self.handler)
-        if handler.in_order:
-            wait_for_earlier(self)
-        with self._in_its_name():
-            return [ask(self._message) for ask in handler.asks]
-
-    def have_effect(self, answers: list[Any]) -> None:
-        """Run the handler, in the transaction that marks this as done."""
-        with self._in_its_name():
-            handlers.named(self.handler).function(self._message, *answers)
-
     @cached_property
-    def _envelope(self) -> events_pb2.Event:
+    def envelope(self) -> events_pb2.Event:
         return ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
 
     @cached_property
-    def _message(self) -> Message:
-        return to_message(self._envelope)
-
-    @contextmanager
-    def _in_its_name(self) -> Iterator[None]:
-        event = self._envelope
-        why = Correlation(event.correlationid, causation=event.id, actor=event.actor)
-        with correlated(why), span(f"{self.type} to {self.handler}", event.traceparent):
-            yield
+    def message(self) -> Message:
+        return to_message(self.envelope)
 
 
 class Subscription(models.Model):

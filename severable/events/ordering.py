@@ -8,7 +8,7 @@ Staff retry or discard it, and the stream goes on.
 
 from __future__ import annotations
 
-from severable.events import delivery, feed, handlers
+from severable.events import feed, handlers, pending
 from severable.events.envelope import source_of
 from severable.events.models import Delivery
 from severable.jobs.models import NotYet
@@ -41,8 +41,8 @@ def _find_what_is_missing(row: Delivery) -> None:
     if before and before.state != Delivery.State.DONE:
         raise _not_yet(before)
     handler = handlers.named(row.handler)
-    if not before and not delivery.forgotten(last, handler):
-        delivery.expect([last], handler)
+    if not before and not pending.forgotten(last, handler):
+        pending.expect([last], handler)
         raise NotYet(f"version {last.sequence} of the stream has not come yet", SOON)
 
 

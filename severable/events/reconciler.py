@@ -12,7 +12,7 @@ from time import monotonic
 
 import grpc
 
-from severable.events import delivery, feed, handlers, subscriptions
+from severable.events import feed, handlers, pending, subscriptions
 from severable.jobs.clock import periodic
 from severable.jobs.outages import Outages
 from severable.protos import events_pb2
@@ -95,11 +95,11 @@ def _settle(
     new = [event for event in events if feed.at(event) > reached]
     types = handlers.types_of(handler.name)
     mine = [event for event in new if event.type in types]
-    missing = delivery.without_delivery(mine, handler) if mine else []
+    missing = pending.without_delivery(mine, handler) if mine else []
     lost = _lost(handler, mine, missing) if mine else []
     if lost:
         log.warning("%s had missed %d of %d events", handler.name, len(lost), len(mine))
-        delivery.expect(lost, handler)
+        pending.expect(lost, handler)
         feed.missed(handler.name, len(lost))
     if len(lost) < len(missing):
         late = min({feed.at(event) for event in missing} - {feed.at(event) for event in lost})

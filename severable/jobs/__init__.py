@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from severable.jobs.clock import periodic as periodic
     from severable.jobs.models import Job as Job
     from severable.jobs.models import NotYet as NotYet
+    from severable.jobs.models import executes as executes
     from severable.jobs.tasks import enqueue_on_commit as enqueue_on_commit
 else:
     __getattr__ = door(
@@ -18,6 +19,7 @@ else:
             "Job": "models",
             "NotYet": "models",
             "enqueue_on_commit": "tasks",
+            "executes": "models",
             "periodic": "clock",
         },
     )
@@ -26,5 +28,6 @@ __all__ = [
     "Job",
     "NotYet",
     "enqueue_on_commit",
+    "executes",
     "periodic",
 ]

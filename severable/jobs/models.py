@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.db import DatabaseError, IntegrityError, connection, models, transaction
 from django.db.models import F, Q
@@ -71,12 +71,30 @@ class Lease(models.Model):
         cls.objects.filter(name=name, holder=holder).update(expires_at=Now())
 
 
+J = TypeVar("J", bound=models.Model)
+
+_executors: dict[type[models.Model], Callable[[Any], None]] = {}
+
+
+def executes(model: type[J]) -> Callable[[Callable[[J], None]], Callable[[J], None]]:
+    """Return a decorator for the function that executes a claimed row of a model.
+
+    It runs outside any transaction, and must call the row's `finish` in the one with its effect.
+    """
+
+    def register(function: Callable[[J], None]) -> Callable[[J], None]:
+        _executors[model] = function
+        return function
+
+    return register
+
+
 class Job(models.Model):
     """A row of work: due at a time, tried until it is done or, after `max_attempts`, parked.
 
-    A subclass says in `work` what is to be done, and calls `finish` in the transaction that
-    has the effect. `attempts` is counted before the work begins, so that work which kills its
-    process is counted too; it is also the fencing token that tells the holder from a late one.
+    The function that executes a subclass's rows is registered with `executes`. `attempts` is
+    counted before an attempt begins, so that one which kills its process is counted too; it is also
+    the fencing token that tells the holder from a late one.
     """
 
     class State(models.TextChoices):
@@ -118,9 +136,12 @@ class Job(models.Model):
         since the code for it is gone or has moved away."""
         raise TypeError(f"{type(self).__name__} does not say whose worker does it")
 
-    def work(self) -> None:
-        """Do it, outside any transaction. Must call `finish` in the one that has the effect."""
-        raise TypeError(f"{type(self).__name__} does not say how it is done")
+    def execute(self) -> None:
+        """Run what `executes` has registered for this model, outside any transaction."""
+        function = _executors.get(type(self))
+        if function is None:
+            raise TypeError(f"no function executes {type(self).__name__}: see `executes`")
+        function(self)
 
     @classmethod
     def due(cls) -> models.QuerySet[Self]:
@@ -178,7 +199,7 @@ class Job(models.Model):
     def attempt(self) -> bool:
         """Work on a claimed row. True where it is done; a failure is kept and tried again."""
         try:
-            self.work()
+            self.execute()
         except LeaseLost:
             return False
         except Exception as error:

@@ -10,4 +10,6 @@ class SagaConfig(AppConfig):
     verbose_name = "sagas"
 
     def ready(self) -> None:
+        from severable.saga import driver  # noqa: F401  # executes sagas
+
         autodiscover_modules("saga")

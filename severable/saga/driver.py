@@ -18,10 +18,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from severable.errors import Conflict, Refusal, from_error, kind_of, rebuild
+from severable.jobs.models import executes
 from severable.saga.definition import Data, Definition, Step
 from severable.saga.models import Saga, SagaLog
 from severable.telemetry import correlation
-from severable.telemetry.tracing import traceparent
+from severable.telemetry.tracing import span, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,14 @@ def start(saga: Definition, key: UUID, data: Data, *, claimed: bool) -> Saga:
         row.hold()
     row.save(force_insert=True)
     return row
+
+
+@executes(Saga)
+def execute(saga: Saga) -> None:
+    """Drive a claimed saga in the name of the caller that started it."""
+    why = correlation.Correlation(saga.correlation_id, saga.causation_id, saga.actor)
+    with correlation.correlated(why), span(f"saga {saga.name}", saga.traceparent):
+        drive(saga)
 
 
 def drive(saga: Saga) -> None:

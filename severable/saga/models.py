@@ -9,8 +9,6 @@ from django.utils import timezone
 
 from severable.jobs.models import Job
 from severable.saga import definition
-from severable.telemetry.correlation import Correlation, correlated
-from severable.telemetry.tracing import span
 
 
 class Saga(Job):
@@ -69,13 +67,6 @@ class Saga(Job):
     def of(cls, name: str, key: Any) -> Self | None:
         """The saga of this name about this thing, if there is one."""
         return cls.objects.filter(name=name, key=key).first()
-
-    def work(self) -> None:
-        from severable.saga.driver import drive
-
-        correlation = Correlation(self.correlation_id, self.causation_id, self.actor)
-        with correlated(correlation), span(f"saga {self.name}", self.traceparent):
-            drive(self)
 
 
 class SagaLog(models.Model):

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderShipped
 from protos.user_pb2 import UserRegistered
-from severable.events import delivery, feed, handlers, reconciler
+from severable.events import delivery, feed, handlers, pending, reconciler
 from severable.events.models import Delivery, Event
 from severable.events.store import append, envelope
 from severable.jobs.models import Lease
@@ -144,7 +144,7 @@ def test_what_comes_while_it_is_looked_for_is_waited_for_too(
 
     def meanwhile(*args: Any) -> Any:
         (handler,) = handlers.registered(type=paid.type)
-        delivery.expect([envelope(paid)], handler)
+        pending.expect([envelope(paid)], handler)
         taken.append(Delivery.claim(Delivery.objects.get(event_id=paid.id).pk))
         return real(*args)
 
