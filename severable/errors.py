@@ -24,7 +24,7 @@ class OutcomeUnknown(Exception):
     """No answer: what was asked may have happened, or may yet. Ask again, with the same key."""
 
 
-class Refusal(Exception):
+class DomainError(Exception):
     """A business "no".
 
     `code` is stable and meant for programs; the text is meant for people; `facts` are
@@ -41,7 +41,7 @@ class Refusal(Exception):
         self.facts = facts
 
 
-class Invalid(Refusal):
+class Invalid(DomainError):
     """What was asked makes no sense, whatever the state."""
 
     code = "invalid"
@@ -49,7 +49,7 @@ class Invalid(Refusal):
     grpc = grpc.StatusCode.INVALID_ARGUMENT
 
 
-class NotFound(Refusal):
+class NotFound(DomainError):
     """There is no such thing, or the caller may not know of it."""
 
     code = "not_found"
@@ -57,7 +57,7 @@ class NotFound(Refusal):
     grpc = grpc.StatusCode.NOT_FOUND
 
 
-class Exists(Refusal):
+class Exists(DomainError):
     """Somebody else has taken this key."""
 
     code = "already_exists"
@@ -65,7 +65,7 @@ class Exists(Refusal):
     grpc = grpc.StatusCode.ALREADY_EXISTS
 
 
-class Conflict(Refusal):
+class Conflict(DomainError):
     """Not in the present state."""
 
     code = "conflict"
@@ -73,7 +73,7 @@ class Conflict(Refusal):
     grpc = grpc.StatusCode.FAILED_PRECONDITION
 
 
-class Declined(Refusal):
+class Declined(DomainError):
     """The money was not given."""
 
     code = "payment_declined"
@@ -81,7 +81,7 @@ class Declined(Refusal):
     grpc = grpc.StatusCode.FAILED_PRECONDITION
 
 
-class Unauthenticated(Refusal):
+class Unauthenticated(DomainError):
     """The caller has not shown who they are."""
 
     code = "unauthenticated"
@@ -89,7 +89,7 @@ class Unauthenticated(Refusal):
     grpc = grpc.StatusCode.UNAUTHENTICATED
 
 
-class Forbidden(Refusal):
+class Forbidden(DomainError):
     """The caller is known, and may not."""
 
     code = "forbidden"
@@ -97,15 +97,15 @@ class Forbidden(Refusal):
     grpc = grpc.StatusCode.PERMISSION_DENIED
 
 
-KINDS: dict[str, type[Refusal]] = {kind.__name__: kind for kind in Refusal.__subclasses__()}
+KINDS: dict[str, type[DomainError]] = {kind.__name__: kind for kind in DomainError.__subclasses__()}
 
 
-def kind_of(refusal: Refusal) -> str:
+def kind_of(refusal: DomainError) -> str:
     """The name in KINDS that a refusal belongs to."""
     return next(name for name, kind in KINDS.items() if isinstance(refusal, kind))
 
 
-def rebuild(kind: str, code: str, detail: str, **facts: str) -> Refusal:
+def rebuild(kind: str, code: str, detail: str, **facts: str) -> DomainError:
     """A refusal again, from what was stored or sent. `kind` is a name in KINDS."""
     refusal = KINDS[kind](detail, **facts)
     refusal.code = code  # type: ignore[misc]  # the class that had it lives in another context
@@ -120,7 +120,7 @@ def uuid_of(text: str, field: str) -> UUID:
         raise Invalid("This is not a UUID.", field=field) from None
 
 
-def to_status(refusal: Refusal) -> status_pb2.Status:
+def to_status(refusal: DomainError) -> status_pb2.Status:
     """A refusal as the richer error model of gRPC (google.rpc.Status with an ErrorInfo)."""
     info = error_details_pb2.ErrorInfo(
         reason=refusal.code, domain=kind_of(refusal), metadata=refusal.facts
@@ -131,13 +131,13 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
     return status_pb2.Status(code=number, message=refusal.detail, details=[packed])
 
 
-def to_grpc(refusal: Refusal) -> grpc.Status:
+def to_grpc(refusal: DomainError) -> grpc.Status:
     """A refusal for `context.abort_with_status`."""
     status: grpc.Status = rpc_status.to_status(to_status(refusal))
     return status
 
 
-def from_error(error: grpc.RpcError) -> Refusal | None:
+def from_error(error: grpc.RpcError) -> DomainError | None:
     """The refusal that a failed call carries, or None where the call failed otherwise.
 
     None means that the outcome is unknown: the call may have had its effect.

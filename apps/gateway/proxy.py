@@ -23,7 +23,7 @@ from apps.gateway.upstream import Upstream
 from severable.api import GATEWAY, client_address
 from severable.http import Answer, problem_of
 from severable.http.wsgi import Request
-from severable.rpc import certified, identity
+from severable.rpc import identity, tls_server_name
 from severable.telemetry import correlation, tracing
 from severable.topology import Deployment, Topology
 
@@ -82,7 +82,7 @@ def upstreams(topology: Topology, placement: str, deployment: Deployment) -> dic
     for context in topology.contexts.values():
         peer = topology.where(placement, context.name)
         if context.routes and peer != deployment:
-            upstream = Upstream(peer.http, topology.policies[context.name], certified(peer))
+            upstream = Upstream(peer.http, topology.policies[context.name], tls_server_name(peer))
             found |= dict.fromkeys(context.routes, upstream)
     return found
 

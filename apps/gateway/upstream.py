@@ -136,7 +136,7 @@ class Upstream:
                     again = bool(untried)
                 except TimeoutError as error:
                     self._failed(address, error)
-                    address.put_aside(FROZEN_SECONDS)
+                    address.eject(FROZEN_SECONDS)
                     raise TooSlow from None
                 except aiohttp.ClientError as error:
                     self._failed(address, error)
@@ -149,7 +149,7 @@ class Upstream:
 
     def _failed(self, address: Address, error: Exception) -> None:
         log.warning("%s did not answer: %s: %s", address.where, type(error).__name__, error)
-        address.put_aside()
+        address.eject()
 
     async def _asked(
         self, address: Address, method: str, target: str, ends: float, options: dict[str, Any]
@@ -164,7 +164,7 @@ class Upstream:
             **options,
         ) as answer:
             if answer.headers.get("Connection", "").lower() == "close":
-                address.put_aside()
+                address.eject()
             return answer, await _read(answer)
 
     def _session(self) -> aiohttp.ClientSession:

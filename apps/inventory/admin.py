@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from apps.inventory import services
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
-from severable.admin import BackOffice, Record, Rows, joined, label, link, money, rows, short
+from severable.admin import ContextAdmin, Record, Rows, joined, label, link, money, rows, short
 
 STATES = {
     Reservation.State.HELD: "info",
@@ -46,7 +46,7 @@ class RestockForm(BaseDialogForm):
 
 
 @admin.register(Product)
-class ProductAdmin(BackOffice):
+class ProductAdmin(ContextAdmin):
     icon = "inventory_2"
     form = ProductForm
     list_display = ["sku", "name", "shown_price", "available", "held", "updated_at"]

@@ -21,9 +21,9 @@ from severable.api import (
     ProblemSerializer,
     ReadLimit,
     caller_id,
+    domain_error_problem,
     may,
     permitted,
-    refusal_problem,
     validated,
 )
 from severable.rpc import deadline
@@ -163,9 +163,9 @@ def _place(view: Idempotent, request: Request, user_id: int, data: dict[str, Any
 
 def _refused(order: Order, headers: dict[str, str]) -> Response:
     run = Saga.of(PLACE.name, order.id)
-    refusal = driver.refusal_of(run) if run else None
+    refusal = driver.domain_error_of(run) if run else None
     assert refusal
-    body = refusal_problem(refusal, order_id=str(order.id))
+    body = domain_error_problem(refusal, order_id=str(order.id))
     return Response(body, body["status"], headers=headers, content_type=PROBLEM)
 
 

@@ -30,7 +30,7 @@ def give_back(event: OrderCancelled) -> None:
     _nudge(saga.CANCEL.name, event.order_id)
 
 
-@on(OrderPaid, ask=customer)
+@on(OrderPaid, prefetch=customer)
 def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
     services.pack(order_id=UUID(event.order_id), name=customer.name, address=customer.address)
 

@@ -1,4 +1,4 @@
-"""How an order is placed and how a paid one is cancelled: the steps, and how each is undone."""
+"""The steps of placing an order and of cancelling a paid one, with their compensations."""
 
 from uuid import UUID
 
@@ -88,7 +88,7 @@ def write_prices(data: Data) -> None:
 
 
 def mark_paid(data: Data) -> None:
-    """Refused where the order has been cancelled meanwhile: then all is undone."""
+    """Refuse an order that was cancelled meanwhile: then all is compensated."""
     order = _locked(data)
     order.become(Order.Status.PAID)
     order.payment_id = UUID(data["payment_id"])
@@ -133,10 +133,10 @@ PLACE = define(
         context="orders",
         steps=(
             Step("customer", find_customer),
-            Step("stock", reserve, undo=release, then=write_prices),
-            Step("payment", pay, undo=refund, then=mark_paid),
+            Step("stock", reserve, compensation=release, on_success=write_prices),
+            Step("payment", pay, compensation=refund, on_success=mark_paid),
         ),
-        undone=mark_rejected,
+        on_compensated=mark_rejected,
     )
 )
 
@@ -145,6 +145,6 @@ CANCEL = define(
         name="cancel_order",
         context="orders",
         steps=(Step("refund", refund), Step("release", release)),
-        patience=None,
+        timeout=None,
     )
 )

@@ -49,8 +49,8 @@ class RefundPayment(Idempotent):
     def post(self, request: Request, payment_id: UUID) -> Response:
         """Give the money back. 202 where that takes longer; it then goes on by itself."""
         payment = services.refund_payment(payment_id=payment_id)
-        under_way = payment.status == Payment.Status.REFUNDING
+        in_flight = payment.status == Payment.Status.REFUNDING
         return Response(
             PaymentSerializer(payment).data,
-            status.HTTP_202_ACCEPTED if under_way else status.HTTP_200_OK,
+            status.HTTP_202_ACCEPTED if in_flight else status.HTTP_200_OK,
         )

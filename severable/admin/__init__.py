@@ -8,7 +8,7 @@ from severable.doors import door
 
 if TYPE_CHECKING:
     from severable.admin.jobs import JobAdmin as JobAdmin
-    from severable.admin.site import BackOffice as BackOffice
+    from severable.admin.site import ContextAdmin as ContextAdmin
     from severable.admin.site import Record as Record
     from severable.admin.site import Rows as Rows
     from severable.admin.site import joined as joined
@@ -23,7 +23,7 @@ else:
     __getattr__ = door(
         __name__,
         {
-            "BackOffice": "site",
+            "ContextAdmin": "site",
             "JobAdmin": "jobs",
             "Record": "site",
             "Rows": "site",
@@ -39,7 +39,7 @@ else:
     )
 
 __all__ = [
-    "BackOffice",
+    "ContextAdmin",
     "JobAdmin",
     "Record",
     "Rows",

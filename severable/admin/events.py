@@ -18,11 +18,11 @@ from severable.events import delivery, handlers
 from severable.events.models import (
     Delivery,
     Event,
+    MalformedMessage,
     RefusedEvent,
     RelayPosition,
     Subscription,
     TransactionOffset,
-    Unreadable,
 )
 
 Choices = list[tuple[str, str]]
@@ -146,8 +146,8 @@ class SubscriptionAdmin(Record):
     ordering = ["handler"]
 
 
-@admin.register(Unreadable)
-class UnreadableAdmin(Record):
+@admin.register(MalformedMessage)
+class MalformedMessageAdmin(Record):
     icon = "mark_email_unread"
     list_display = ["queue", "error", "received_at"]
     list_filter = ["received_at"]

@@ -1,4 +1,4 @@
-"""Sagas in the admin: what has been done, what was refused, what is still to do or to undo."""
+"""Sagas in the admin: the steps that have run, and those that are still to run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from severable.saga.models import Saga, SagaLog
 
 STATUSES = {
     Saga.Status.RUNNING: "info",
-    Saga.Status.UNDOING: "warning",
+    Saga.Status.COMPENSATING: "warning",
     Saga.Status.COMPLETED: "success",
-    Saga.Status.UNDONE: "danger",
+    Saga.Status.COMPENSATED: "danger",
 }
 
 
@@ -52,7 +52,7 @@ class SagaAdmin(JobAdmin):
     def shown_status(self, saga: Saga) -> str:
         return label(saga.status, STATUSES)
 
-    @admin.display(description="why it is undone")
+    @admin.display(description="why it is compensated")
     def why(self, saga: Saga) -> str:
         return "{code}: {detail}".format(**saga.refusal) if saga.refusal else "-"
 

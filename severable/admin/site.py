@@ -26,7 +26,7 @@ from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
-from severable.errors import OutcomeUnknown, Refusal
+from severable.errors import DomainError, OutcomeUnknown
 from severable.telemetry.correlation import acting
 
 # What the built-in filters of a field add to its name in a list's address.
@@ -43,11 +43,11 @@ COLOURS: Colours = {
     "refused": "danger",
     "parked": "danger",
     "unknown": "warning",
-    "to undo": "warning",
+    "to compensate": "warning",
 }
 
 
-class BackOffice(ModelAdmin):
+class ContextAdmin(ModelAdmin):
     """Changes are recorded as those of whoever is signed in, and a refusal becomes a message.
 
     Nothing is deleted: other contexts may know its id.
@@ -84,7 +84,7 @@ class BackOffice(ModelAdmin):
         try:
             answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
             return answer
-        except Refusal as refusal:
+        except DomainError as refusal:
             self.message_user(request, refusal.detail, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
@@ -97,7 +97,7 @@ class BackOffice(ModelAdmin):
             try:
                 do(row)
                 succeeded += 1
-            except (Refusal, OutcomeUnknown) as error:
+            except (DomainError, OutcomeUnknown) as error:
                 self.message_user(request, f"{row}: {error}", messages.ERROR)
         if succeeded:
             what = model_ngettext(self.opts, succeeded)
@@ -115,7 +115,7 @@ class BackOffice(ModelAdmin):
         return HttpResponse(headers={"HX-Redirect": url})
 
 
-class Record(BackOffice):
+class Record(ContextAdmin):
     """Rows that are seen, and changed by services only. There may be many of them: they are
     not counted, and `search_fields` are compared whole, so that an index finds them."""
 
@@ -196,7 +196,7 @@ def row_action(
         return partial(do, **values)
 
     @action(description=title, icon=icon, permissions=["act"])
-    def ticked(self: BackOffice, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def ticked(self: ContextAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         filled = form(data={**request.POST.dict(), "_form_submitted": True}, request=request)
         if filled.is_valid():
             self.carry_out(request, queryset, given(filled), done)
@@ -205,7 +205,7 @@ def row_action(
 
     @action(description=title, icon=icon, permissions=["act"], dialog=dialog)
     def one(
-        self: BackOffice, request: HttpRequest, filled: BaseDialogForm, object_id: str
+        self: ContextAdmin, request: HttpRequest, filled: BaseDialogForm, object_id: str
     ) -> HttpResponse:
         return self.carry_out_one(request, object_id, given(filled), done)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from severable.api.auth import ring as ring
     from severable.api.errors import PROBLEM as PROBLEM
     from severable.api.errors import RETRY_AFTER as RETRY_AFTER
-    from severable.api.errors import refusal_problem as refusal_problem
+    from severable.api.errors import domain_error_problem as domain_error_problem
     from severable.api.filters import Amount as Amount
     from severable.api.filters import Ordering as Ordering
     from severable.api.filters import Search as Search
@@ -54,7 +54,7 @@ else:
             "limits": "limits",
             "may": "auth",
             "permitted": "auth",
-            "refusal_problem": "errors",
+            "domain_error_problem": "errors",
             "ring": "auth",
             "validated": "validation",
         },
@@ -77,11 +77,11 @@ __all__ = [
     "SignUpLimit",
     "caller_id",
     "client_address",
+    "domain_error_problem",
     "key_ring",
     "limits",
     "may",
     "permitted",
-    "refusal_problem",
     "ring",
     "validated",
 ]

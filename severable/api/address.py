@@ -45,6 +45,6 @@ def network_of(address: str) -> str:
 def _is_from_gateway(request: HttpRequest) -> bool:
     try:
         identity.verified({"authorization": f"Bearer {request.headers.get(GATEWAY, '')}"})
-    except identity.NotOfThisShop:
+    except identity.InvalidServiceToken:
         return False
     return True

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from severable.api.parsers import TooLarge
-from severable.errors import OutcomeUnknown, Refusal, from_error
+from severable.errors import DomainError, OutcomeUnknown, from_error
 from severable.telemetry.tracing import trace_id
 
 log = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     return response
 
 
-def is_refusal(error: Exception) -> bool:
+def is_domain_error(error: Exception) -> bool:
     """Whether an error is a business refusal, of this context or of one that it had asked."""
-    return isinstance(error, Refusal) or (
+    return isinstance(error, DomainError) or (
         isinstance(error, grpc.RpcError) and from_error(error) is not None
     )
 
 
-def refusal_problem(refusal: Refusal, **more: Any) -> Problem:
+def domain_error_problem(refusal: DomainError, **more: Any) -> Problem:
     """A business refusal as the body of an answer."""
     return problem(refusal.http, refusal.code, refusal.detail, **refusal.facts, **more)
 
@@ -85,10 +85,10 @@ def refusal_problem(refusal: Refusal, **more: Any) -> Problem:
 def _known(error: Exception) -> tuple[Problem, dict[str, str]] | None:
     if isinstance(error, grpc.RpcError):
         error = from_error(error) or error
-    if isinstance(error, Refusal):
+    if isinstance(error, DomainError):
         unknown = error.http == HTTPStatus.UNAUTHORIZED
         challenge = {"WWW-Authenticate": 'Bearer realm="api"'} if unknown else {}
-        return refusal_problem(error), challenge
+        return domain_error_problem(error), challenge
     if isinstance(error, exceptions.ValidationError):
         body = problem(HTTPStatus.BAD_REQUEST, "invalid", "The request is not valid.")
         return body | {"errors": list(_fields(error.detail))}, {}

@@ -33,7 +33,7 @@ from uuid_utils.compat import uuid7
 
 from severable.api.abandoned import abandoned
 from severable.api.address import client_address, network_of
-from severable.api.errors import Unprocessable, is_refusal
+from severable.api.errors import Unprocessable, is_domain_error
 from severable.api.models import LOCK, IdempotencyKey
 from severable.api.owner import context_of
 from severable.jobs.clock import periodic
@@ -89,7 +89,7 @@ class Idempotent(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, _Replay):
             return _replayed(exc.known)  # type: ignore[return-value]
-        if self._claimed and not is_refusal(exc):
+        if self._claimed and not is_domain_error(exc):
             _give_back(self._claimed, exc)
             self._claimed = None
         return super().handle_exception(exc)

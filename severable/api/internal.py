@@ -96,7 +96,7 @@ class Method(APIView):
             with entered(rule.method, metadata, left):
                 message = from_http(rule, path, request.query_params, request.data)
                 return answer(handler_of(rule.method), message, peer="rest")
-        except identity.NotAdmitted as error:
+        except identity.NotAuthenticated as error:
             raise CallError(error.status, str(error)) from None
         except json_format.ParseError as error:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None

@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from severable.caching.backends import Answers, Found, Question, answers, forget
 from severable.events import handlers
-from severable.rpc.outcome import CallAnswer
+from severable.rpc.outcome import CompletedCall
 from severable.topology import Cached, TopologyError, contracts
 
 POLL_SECONDS = 0.01
@@ -76,7 +76,7 @@ class CachedReads(grpc.UnaryUnaryClientInterceptor):
         asked = rule.question(request)
         found, ours = self._look(asked, details.timeout)
         if found and found.answer is not None:
-            return CallAnswer(rule.answer.FromString(found.answer))
+            return CompletedCall(rule.answer.FromString(found.answer))
         generation = found and (found.generation or self._answers.begin(asked))
 
         def keep(outcome: Any) -> None:
@@ -130,11 +130,11 @@ def rules_here() -> list[Rule]:
     return rules(entry for entry in topology.cached if entry.owner in outside)
 
 
-def forgetters(rules: Iterable[Rule], context: str) -> list[handlers.Handler]:
+def invalidation_handlers(rules: Iterable[Rule], context: str) -> list[handlers.Handler]:
     """Handlers that end answers, one for each type of event, on the queue of a context."""
     ended: dict[str, list[Rule]] = defaultdict(list)
     for rule in rules:
-        for event in rule.entry.ended_by:
+        for event in rule.entry.invalidated_by:
             ended[event].append(rule)
     return [
         handlers.Handler(f"cache.{event}", context, event, partial(_forget, its), ())
@@ -145,7 +145,7 @@ def forgetters(rules: Iterable[Rule], context: str) -> list[handlers.Handler]:
 def listen() -> None:
     """Check what topology.toml says is cached, and have what is cached here ended by its events."""
     rules(settings.TOPOLOGY.cached)
-    for handler in forgetters(rules_here(), next(iter(settings.DEPLOYMENT.queues), "")):
+    for handler in invalidation_handlers(rules_here(), next(iter(settings.DEPLOYMENT.queues), "")):
         handlers.add(handler)
 
 
@@ -164,11 +164,11 @@ def _method(entry: Cached) -> MethodDescriptor:
 
 
 def _events(entry: Cached) -> Iterable[Descriptor]:
-    for event in entry.ended_by:
+    for event in entry.invalidated_by:
         try:
             yield descriptor_pool.Default().FindMessageTypeByName(event)
         except KeyError:
-            raise _wrong(entry, f"ended_by: no contract has the event {event}") from None
+            raise _wrong(entry, f"invalidated_by: no contract has the event {event}") from None
 
 
 def _key_field(entry: Cached, message: Descriptor) -> Any:

@@ -54,7 +54,7 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
         return
     again = (self.request.delivery_info or {}).get("redelivered")
     for handler in handlers.registered(context=queue, type=received[0].type):
-        (handle_with_care if again else handle)(received, handler)
+        (handle_one_by_one if again else handle)(received, handler)
 
 
 def _received(event: Any) -> events_pb2.Event:
@@ -81,7 +81,7 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
         return 0
 
 
-def handle_with_care(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+def handle_one_by_one(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
     """The same, where whoever had these events before may have died of one: each by itself, and
     its attempt is counted before it begins."""
     new = [delivery for delivery in _untried(events, handler) if delivery.pk is None]
@@ -134,7 +134,7 @@ def _prefetch(delivery: Delivery) -> list[Any]:
     if handler.in_order:
         wait_for_earlier(delivery)
     with _correlated(delivery):
-        return [fetch(delivery.message) for fetch in handler.asks]
+        return [fetch(delivery.message) for fetch in handler.prefetch]
 
 
 def _run_handler(delivery: Delivery, answers: list[Any]) -> None:

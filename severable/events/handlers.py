@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from severable.events.envelope import source_of, type_of
 
 Function = Callable[..., None]
-Ask = Callable[[Any], Any]
+Prefetch = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Handler:
     context: str
     type: str
     function: Function
-    asks: tuple[Ask, ...]
+    prefetch: tuple[Prefetch, ...]
     replay: bool = False
     in_order: bool = False
     from_beginning: bool = False
@@ -36,15 +36,15 @@ def on(
     *events: type[Message],
     name: str = "",
     start: Literal["now", "beginning"] = "now",
-    ask: Ask | None = None,
+    prefetch: Prefetch | None = None,
     replay: bool = False,
     in_order: bool = False,
 ) -> Callable[[Function], Function]:
     """Decorator: run this function for every such event, once.
 
     It runs inside the transaction that also marks the event as handled, so it must not call
-    another context. What it has to ask one, `ask(event)` asks before the transaction; the
-    answer is the function's second argument. An exception rolls all of it back, to be tried
+    another context. What it needs from one, `prefetch(event)` fetches before the transaction; the
+    result is the function's second argument. An exception rolls all of it back, to be tried
     again and in the end parked.
 
     The context and `name`, which is the function's name by default, are the subscription's
@@ -71,7 +71,6 @@ def on(
         identity = f"{context}.{name or function.__name__}"
         if len({source_of(type_of(event)) for event in events}) != 1:
             raise ValueError(f"{identity} must hear events of one context")
-        asks = (ask,) if ask else ()
         add(
             *(
                 Handler(
@@ -79,7 +78,7 @@ def on(
                     context,
                     type_of(event),
                     function,
-                    asks,
+                    (prefetch,) if prefetch else (),
                     replay,
                     in_order,
                     from_beginning=start == "beginning",

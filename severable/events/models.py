@@ -174,7 +174,7 @@ class Subscription(models.Model):
         return self.handler
 
 
-class Unreadable(models.Model):
+class MalformedMessage(models.Model):
     """A message that was in a queue and is no task of ours."""
 
     queue = models.CharField(max_length=50)

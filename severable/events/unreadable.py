@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from severable.events.models import Unreadable
+from severable.events.models import MalformedMessage
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ def park(queue: str, body: Any, headers: dict[str, Any], problem: str) -> None:
     """Keep a message that came through a queue, with what is wrong with it."""
     log.error("a message in %s cannot be read: %s", queue, problem)
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    Unreadable.objects.create(
+    MalformedMessage.objects.create(
         queue=queue,
         body=text.replace("\0", "\ufffd")[:LONGEST],
         headers=json.loads(json.dumps(headers, default=str)),

@@ -25,15 +25,15 @@ class Threads:
     ) -> None:
         self._application, self._most = application, threads + waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
-        self._under_way = 0
+        self._in_flight = 0
         self._lock = threading.Lock()
 
     async def run(self, environ: dict[str, Any], body: bytes) -> Answer:
         """The application's answer. Raises Busy when too many wait already."""
         with self._lock:
-            if self._under_way >= self._most:
+            if self._in_flight >= self._most:
                 raise Busy
-            self._under_way += 1
+            self._in_flight += 1
         environ = {name: value for name, value in environ.items() if name not in REPLACED}
         environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
         future = self._pool.submit(_call, self._application, environ)
@@ -42,7 +42,7 @@ class Threads:
 
     def _ended(self, future: Future[Answer]) -> None:
         with self._lock:
-            self._under_way -= 1
+            self._in_flight -= 1
 
 
 REPLACED = {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from severable.rpc.client.addresses import FROZEN_SECONDS as FROZEN_SECONDS
     from severable.rpc.client.addresses import Address as Address
     from severable.rpc.client.addresses import Addresses as Addresses
-    from severable.rpc.client.balance import certified as certified
+    from severable.rpc.client.balance import tls_server_name as tls_server_name
     from severable.rpc.client.stubs import stub as stub
     from severable.rpc.deadline import remaining as remaining
     from severable.rpc.server.registry import serve as serve
@@ -25,7 +25,7 @@ else:
             "Addresses": "client.addresses",
             "Circuit": "circuit",
             "FROZEN_SECONDS": "client.addresses",
-            "certified": "client.balance",
+            "tls_server_name": "client.balance",
             "deadline": "deadline",
             "identity": "identity",
             "remaining": "deadline",
@@ -39,10 +39,10 @@ __all__ = [
     "Address",
     "Addresses",
     "Circuit",
-    "certified",
     "deadline",
     "identity",
     "remaining",
     "serve",
     "stub",
+    "tls_server_name",
 ]

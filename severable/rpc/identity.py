@@ -26,7 +26,7 @@ LEEWAY = 300.0  # by so much clocks may differ
 BY_HAND = "manage.py service_token"  # in tokens for calls by hand, which stand for no deployment
 
 
-class NotAdmitted(Exception):
+class NotAuthenticated(Exception):
     """A call that does not reach what it calls.
 
     A fault of the transport, not a refusal: the context that was called has not answered.
@@ -35,7 +35,7 @@ class NotAdmitted(Exception):
     status: ClassVar[grpc.StatusCode]
 
 
-class NotOfThisShop(NotAdmitted):
+class InvalidServiceToken(NotAuthenticated):
     """The caller has not proved to be a deployment of this shop."""
 
     status = grpc.StatusCode.UNAUTHENTICATED
@@ -44,7 +44,7 @@ class NotOfThisShop(NotAdmitted):
         super().__init__("A service token of this shop is needed.")
 
 
-class CallNotAllowed(NotAdmitted):
+class CallNotAllowed(NotAuthenticated):
     """None of the caller's contexts may make this call."""
 
     status = grpc.StatusCode.PERMISSION_DENIED
@@ -72,13 +72,13 @@ def shown() -> tuple[tuple[str, str], ...]:
 
 
 def verified(metadata: Mapping[str, str]) -> str:
-    """Return the deployment that makes a call, by its metadata. Raises NotOfThisShop."""
+    """Return the deployment that makes a call, by its metadata. Raises InvalidServiceToken."""
     scheme, _, given = metadata.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise NotOfThisShop
+        raise InvalidServiceToken
     claims = _claims(given.strip(), (settings.SERVICE_KEY, *settings.SERVICE_KEY_FALLBACKS))
     if claims["exp"] + LEEWAY < time.time():
-        raise NotOfThisShop
+        raise InvalidServiceToken
     return str(claims["iss"])
 
 
@@ -99,7 +99,7 @@ def _signed(key: str, deployment: str, ends: int) -> str:
 
 @lru_cache(maxsize=256)
 def _claims(given: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return what a token says that is signed with one of the keys. Raises NotOfThisShop.
+    """Return what a token says that is signed with one of the keys. Raises InvalidServiceToken.
 
     It is kept: to check a signature takes longer than the rest of a call, and the same token comes
     with many. So it may have expired since.
@@ -115,4 +115,4 @@ def _claims(given: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
                 options={"require": ["exp", "iss", "aud"]},
             )
             return claims
-    raise NotOfThisShop
+    raise InvalidServiceToken

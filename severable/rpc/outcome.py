@@ -67,7 +67,7 @@ class CallError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg
         fn(self)
 
 
-class CallAnswer(CallError):
+class CompletedCall(CallError):
     """A call that succeeded, for those who want the Call beside the answer."""
 
     _code, _details, _trailing = grpc.StatusCode.OK, "", ()
@@ -102,11 +102,11 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
 
     def with_call(self, request: Any, *args: Any, **kwargs: Any) -> tuple[Any, grpc.Call]:
         answer = self(request, *args, **kwargs)
-        return answer, CallAnswer(answer)
+        return answer, CompletedCall(answer)
 
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return CallAnswer(self(request, *args, **kwargs))
+            return CompletedCall(self(request, *args, **kwargs))
         except CallError as error:
             return error
 

@@ -14,34 +14,34 @@ Data = dict[str, Any]
 class Step:
     """One step of a saga. Each function gets the saga's data, a JSON object that it may change.
 
-    do    asks another context, outside any transaction. It may come again after an unknown
-          outcome, so it must carry a key that makes a second time harmless.
-    undo  takes back what `do` did, or may have done, or may yet do when it arrives late.
-          Without one there is nothing to take back.
-    then  changes this context's own tables, in the transaction that logs the step. A Refusal
-          from it counts as one of the step, and `do` is undone too.
+    action        calls another context, outside any transaction. It may run again after an unknown
+                  outcome, so it must carry a key that makes a second time harmless.
+    compensation  takes back what the action did, may have done, or may yet do if it arrives late.
+                  Without one there is nothing to take back.
+    on_success    changes this context's own tables, in the transaction that logs the step. If it
+                  raises a DomainError, the action is compensated too.
     """
 
     name: str
-    do: Callable[[Data], None]
-    undo: Callable[[Data], None] | None = None
-    then: Callable[[Data], None] | None = None
+    action: Callable[[Data], None]
+    compensation: Callable[[Data], None] | None = None
+    on_success: Callable[[Data], None] | None = None
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A saga: steps that are all done or, after a refusal, undone backwards.
+    """A saga: steps that all succeed or, after a domain error, are compensated in reverse order.
 
-    `undone` runs in the transaction that ends an undone saga. A step whose outcome is still
-    unknown when the saga is older than `patience` counts as refused, and is undone too. Without
-    patience a saga asks until it knows.
+    `on_compensated` runs in the transaction that ends a compensated saga. If the outcome of a step
+    is still unknown when the saga is older than `timeout`, the step counts as failed, and is
+    compensated too. Without a timeout, a saga repeats the step until it knows.
     """
 
     name: str
     context: str
     steps: tuple[Step, ...]
-    undone: Callable[[Data, str, str], None] | None = None
-    patience: timedelta | None = timedelta(hours=1)
+    on_compensated: Callable[[Data, str, str], None] | None = None
+    timeout: timedelta | None = timedelta(hours=1)
 
 
 _definitions: dict[str, Definition] = {}

@@ -1,10 +1,10 @@
-"""Runs sagas: forwards until all is done or a step is refused, then backwards until undone.
+"""Runs sagas: steps until all succeed or one fails, then compensations in reverse order.
 
-A crash anywhere is resumed from the row. Whether a call had its effect does not matter: steps
-and undos are idempotent by key, and an undo wins over a step that arrives later (the barrier
-of DTM: empty compensation, suspended action; github.com/dtm-labs/dtm). A step that is refused
-at its first attempt has had no effect. At a later one it may have had it at the first, and is
-undone too.
+A crash anywhere is resumed from the row. Whether a call took effect does not matter: actions and
+compensations are idempotent by key, and a compensation wins over an action that arrives later (the
+barrier of DTM: empty compensation, suspended action; github.com/dtm-labs/dtm). An action that fails
+with a domain error at its first attempt had no effect. At a later one it may have had one at the
+first, and is compensated too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from severable.errors import Conflict, Refusal, from_error, kind_of, rebuild
+from severable.errors import Conflict, DomainError, from_error, kind_of, rebuild
 from severable.jobs.models import executes
 from severable.saga.definition import Data, Definition, Step
 from severable.saga.models import Saga, SagaLog
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Unresolved(Conflict):
-    """A step's outcome stayed unknown for longer than the saga has patience."""
+    """A step's outcome was still unknown at the saga's timeout."""
 
     code = "unresolved"
 
@@ -71,100 +71,100 @@ def drive(saga: Saga) -> None:
     is then tried again later. Raises LeaseLost where another driver has taken over."""
     steps = saga.definition.steps
     while saga.status == Saga.Status.RUNNING:
-        _do(saga, steps[saga.position])
-    while saga.status == Saga.Status.UNDOING:
+        _execute(saga, steps[saga.position])
+    while saga.status == Saga.Status.COMPENSATING:
         if saga.position >= 0:
-            _undo(saga, steps[saga.position])
+            _compensate(saga, steps[saga.position])
         else:
-            _end_undone(saga)
+            _end_compensated(saga)
 
 
-def refusal_of(saga: Saga) -> Refusal | None:
-    """Why a saga is undone, or is being undone."""
+def domain_error_of(saga: Saga) -> DomainError | None:
+    """Return why a saga is or was compensated, or None."""
     return rebuild(**saga.refusal) if saga.refusal else None
 
 
-def _do(saga: Saga, step: Step) -> None:
+def _execute(saga: Saga, step: Step) -> None:
     try:
-        step.do(saga.data)
+        step.action(saga.data)
     except Exception as error:
-        refusal = _refusal_in(error)
+        refusal = _domain_error_in(error)
         if refusal:
-            first = saga.position if saga.may_have_acted else saga.position - 1
-            _turn_back(saga, step, refusal, first)
+            first = saga.position if saga.outcome_was_unknown else saga.position - 1
+            _start_compensation(saga, step, refusal, first)
             return
-        _note_unknown(saga, step, SagaLog.Action.DO, error)
-        if not _out_of_patience(saga):
+        _note_unknown(saga, step, SagaLog.Action.EXECUTE, error)
+        if not _timed_out(saga):
             raise
-        _turn_back(
+        _start_compensation(
             saga, step, Unresolved(f"There was no answer in time: {step.name}."), saga.position
         )
         return
     try:
         _log_done(saga, step)
-    except Refusal as refusal:
-        _turn_back(saga, step, refusal, saga.position)
+    except DomainError as refusal:
+        _start_compensation(saga, step, refusal, saga.position)
 
 
-def _refusal_in(error: Exception) -> Refusal | None:
+def _domain_error_in(error: Exception) -> DomainError | None:
     if isinstance(error, grpc.RpcError):
         return from_error(error)
-    return error if isinstance(error, Refusal) else None
+    return error if isinstance(error, DomainError) else None
 
 
-def _out_of_patience(saga: Saga) -> bool:
-    patience = saga.definition.patience
-    return patience is not None and timezone.now() - saga.created_at > patience
+def _timed_out(saga: Saga) -> bool:
+    timeout = saga.definition.timeout
+    return timeout is not None and timezone.now() - saga.created_at > timeout
 
 
 def _log_done(saga: Saga, step: Step) -> None:
     position = saga.position + 1
     with transaction.atomic():
-        _log(saga, step, SagaLog.Action.DO, SagaLog.Outcome.DONE)
-        if step.then:
-            step.then(saga.data)
+        _log(saga, step, SagaLog.Action.EXECUTE, SagaLog.Outcome.DONE)
+        if step.on_success:
+            step.on_success(saga.data)
         if position < len(saga.definition.steps):
-            _hold(saga, position=position, reached_in=saga.attempts, data=saga.data)
+            _advance(saga, position=position, reached_in=saga.attempts, data=saga.data)
         else:
             saga.finish(status=Saga.Status.COMPLETED, position=position, data=saga.data)
 
 
-def _undo(saga: Saga, step: Step) -> None:
-    if step.undo is None:
-        _hold(saga, position=saga.position - 1)
+def _compensate(saga: Saga, step: Step) -> None:
+    if step.compensation is None:
+        _advance(saga, position=saga.position - 1)
         return
     try:
-        step.undo(saga.data)
+        step.compensation(saga.data)
     except Exception as error:
-        _note_unknown(saga, step, SagaLog.Action.UNDO, error)
+        _note_unknown(saga, step, SagaLog.Action.COMPENSATE, error)
         raise
     with transaction.atomic():
-        _log(saga, step, SagaLog.Action.UNDO, SagaLog.Outcome.DONE)
-        _hold(saga, position=saga.position - 1, data=saga.data)
+        _log(saga, step, SagaLog.Action.COMPENSATE, SagaLog.Outcome.DONE)
+        _advance(saga, position=saga.position - 1, data=saga.data)
 
 
-def _end_undone(saga: Saga) -> None:
+def _end_compensated(saga: Saga) -> None:
     with transaction.atomic():
-        if saga.definition.undone:
+        if saga.definition.on_compensated:
             assert saga.refusal
-            saga.definition.undone(saga.data, saga.refusal["code"], saga.refusal["detail"])
-        saga.finish(status=Saga.Status.UNDONE, data=saga.data)
+            saga.definition.on_compensated(saga.data, saga.refusal["code"], saga.refusal["detail"])
+        saga.finish(status=Saga.Status.COMPENSATED, data=saga.data)
 
 
-def _turn_back(saga: Saga, step: Step, refusal: Refusal, position: int) -> None:
+def _start_compensation(saga: Saga, step: Step, refusal: DomainError, position: int) -> None:
     stored = {"kind": kind_of(refusal), "code": refusal.code, "detail": refusal.detail}
     with transaction.atomic():
-        _log(saga, step, SagaLog.Action.DO, SagaLog.Outcome.REFUSED, refusal.detail)
-        _hold(
+        _log(saga, step, SagaLog.Action.EXECUTE, SagaLog.Outcome.REFUSED, refusal.detail)
+        _advance(
             saga,
-            status=Saga.Status.UNDOING,
+            status=Saga.Status.COMPENSATING,
             position=position,
             refusal=stored | refusal.facts,
             data=saga.data,
         )
 
 
-def _hold(saga: Saga, **changes: object) -> None:
+def _advance(saga: Saga, **changes: object) -> None:
     # Progress renews the lease.
     saga.advance(due_at=Now() + Saga.lease, **changes)
 

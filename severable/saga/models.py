@@ -16,20 +16,22 @@ class Saga(Job):
 
     class Status(models.TextChoices):
         RUNNING = "running"
-        UNDOING = "undoing"
+        COMPENSATING = "compensating"
         COMPLETED = "completed"
-        UNDONE = "undone"
+        COMPENSATED = "compensated"
 
     name = models.CharField(max_length=50)
     key = models.UUIDField(help_text="What it is about, such as the order's id")
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
-    position = models.SmallIntegerField(default=0, help_text="The step to do or to undo next")
+    status = models.CharField(max_length=15, choices=Status.choices, default=Status.RUNNING)
+    position = models.SmallIntegerField(
+        default=0, help_text="The step to execute or compensate next"
+    )
     reached_in = models.PositiveIntegerField(
         default=1, help_text="The attempt in which the present step was reached"
     )
     data = models.JSONField(default=dict)
     refusal = models.JSONField(
-        null=True, blank=True, help_text="Why it is undone: kind, code, detail"
+        null=True, blank=True, help_text="Why it is compensated: kind, code, detail"
     )
     correlation_id = models.CharField(max_length=64, db_index=True)
     causation_id = models.CharField(max_length=64, blank=True)
@@ -54,7 +56,7 @@ class Saga(Job):
         return self.definition.context
 
     @property
-    def may_have_acted(self) -> bool:
+    def outcome_was_unknown(self) -> bool:
         """Whether an earlier attempt may have done the present step, so that a domain error now
         does not say that nothing has happened."""
         return self.attempts > self.reached_in
@@ -73,8 +75,8 @@ class SagaLog(models.Model):
     """What was tried in a saga, and how it went. Append-only."""
 
     class Action(models.TextChoices):
-        DO = "do"
-        UNDO = "undo"
+        EXECUTE = "execute"
+        COMPENSATE = "compensate"
 
     class Outcome(models.TextChoices):
         DONE = "done"
@@ -83,7 +85,7 @@ class SagaLog(models.Model):
 
     saga = models.ForeignKey(Saga, on_delete=models.CASCADE, related_name="log")
     step = models.CharField(max_length=50)
-    action = models.CharField(max_length=4, choices=Action.choices)
+    action = models.CharField(max_length=15, choices=Action.choices)
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     detail = models.TextField(blank=True)
     at = models.DateTimeField(default=timezone.now)

@@ -13,7 +13,7 @@ from severable.saga.models import Saga, SagaLog
 @dataclass(frozen=True)
 class Told:
     """One attempt at a step, or a step to come: then `at` is None and `state` is "to do" or
-    "to undo"."""
+    "to compensate"."""
 
     saga: str
     name: str
@@ -39,8 +39,10 @@ def of_saga(saga: Saga) -> list[Told]:
 
 def _past(saga: Saga) -> Iterator[Told]:
     for entry in saga.log.all():
-        undone = entry.action == SagaLog.Action.UNDO and entry.outcome == SagaLog.Outcome.DONE
-        state = "undone" if undone else entry.outcome
+        compensated = (
+            entry.action == SagaLog.Action.COMPENSATE and entry.outcome == SagaLog.Outcome.DONE
+        )
+        state = "compensated" if compensated else entry.outcome
         yield Told(saga.name, entry.step, state, entry.at, entry.detail)
 
 
@@ -54,7 +56,7 @@ def _future(saga: Saga) -> Iterator[Told]:
     if saga.status == Saga.Status.RUNNING:
         for step in steps[saga.position :]:
             yield Told(saga.name, step.name, "to do")
-    if saga.status == Saga.Status.UNDOING:
+    if saga.status == Saga.Status.COMPENSATING:
         for step in reversed(steps[: saga.position + 1]):
-            if step.undo:
-                yield Told(saga.name, step.name, "to undo")
+            if step.compensation:
+                yield Told(saga.name, step.name, "to compensate")

@@ -23,7 +23,7 @@ class Correlation:
 _current: ContextVar[Correlation | None] = ContextVar("correlation", default=None)
 
 
-def under_way() -> Correlation | None:
+def in_flight() -> Correlation | None:
     """The correlation of what is being done; None where nobody has set one."""
     return _current.get()
 

@@ -9,6 +9,6 @@ class Correlated(logging.Filter):
     """Adds the correlation's id to every record; "-" where nothing is under way."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        under_way = correlation.under_way()
-        record.correlation = under_way.id if under_way else "-"
+        in_flight = correlation.in_flight()
+        record.correlation = in_flight.id if in_flight else "-"
         return True

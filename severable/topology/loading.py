@@ -172,8 +172,8 @@ def _methods(raw: Entry, package: str | None) -> Entry:
 def _cached(method: str, entry: Entry, owners: dict[str, str]) -> Entry:
     package = method.partition(".")[0]
     more: Entry = {"method": method, "owner": owners.get(package, "")}
-    if isinstance(entry.get("ended_by"), list):
-        more["ended_by"] = [f"{package}.{event}" for event in entry["ended_by"]]
+    if isinstance(entry.get("invalidated_by"), list):
+        more["invalidated_by"] = [f"{package}.{event}" for event in entry["invalidated_by"]]
     return {**entry, **more}
 
 

@@ -102,7 +102,7 @@ class Cached:
     owner: str  # the context whose method it is
     seconds: Annotated[float, Field(strict=True, ge=0.001, le=MAX_CACHE_SECONDS)]
     key: str  # a field of the request and of each event: whom it is about
-    ended_by: Annotated[tuple[str, ...], Field(min_length=1)]  # such as "user.UserUpdated"
+    invalidated_by: Annotated[tuple[str, ...], Field(min_length=1)]  # such as "user.UserUpdated"
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -219,7 +219,10 @@ def _no_compensation() -> None:
         setattr(saga, name, lambda data: None)
     steps = tuple(
         type(step)(
-            step.name, step.do, undo=(lambda data: None) if step.undo else None, then=step.then
+            step.name,
+            step.action,
+            (lambda data: None) if step.compensation else None,
+            step.on_success,
         )
         for step in saga.PLACE.steps
     )

@@ -14,7 +14,7 @@ from django.db import transaction
 from kombu import Connection
 
 from protos.payment_pb2 import PaymentReceived
-from severable.events.models import Delivery, Unreadable
+from severable.events.models import Delivery, MalformedMessage
 from severable.events.store import append
 from severable.jobs.models import Lease
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE
@@ -104,7 +104,7 @@ def test_poison_is_parked_and_all_others_are_handled(
     eventually(lambda: parked.count() == 2, within=300)
     assert effects() == dict.fromkeys(good, 1)
     # Kept twice, where the worker was killed before it could say that it had it.
-    assert set(Unreadable.objects.values_list("queue", flat=True)) == {QUEUE}
+    assert set(MalformedMessage.objects.values_list("queue", flat=True)) == {QUEUE}
     told = {row.stream: row.error for row in parked}
     assert told["payment-raise"] == "ValueError: poison"
     assert told["payment-crash"] == "every attempt ended without a word"

@@ -20,7 +20,7 @@ from kombu import Connection, Exchange, Producer, Queue, binding
 
 from protos.order_pb2 import OrderCreated
 from severable.events import delivery, queues, relay
-from severable.events.models import Event, RelayPosition, Unreadable
+from severable.events.models import Event, MalformedMessage, RelayPosition
 from severable.events.relay import Relay
 from severable.events.store import append
 from severable.events.wakeup import Listener
@@ -221,7 +221,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
         while not seen:
             broker.drain_events(timeout=5)
     assert seen == [["good"]]
-    kept = dict(Unreadable.objects.values_list("error", "queue"))
+    kept = dict(MalformedMessage.objects.values_list("error", "queue"))
     assert set(kept.values()) == {"one"} and len(kept) == 4
     for complaint in ("Expecting property name", "can't decode", "pickle", "'nobody.knows'"):
         assert any(complaint in error for error in kept), kept
@@ -233,7 +233,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
 )
 def test_a_task_that_brings_no_events_is_kept(body: Any) -> None:
     delivery.deliver.apply((body,), headers={"queue": "orders"})
-    assert Unreadable.objects.get().error.startswith("no events: ")
+    assert MalformedMessage.objects.get().error.startswith("no events: ")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -77,7 +77,7 @@ def test_a_message_about_a_row_that_is_done_executes_the_one_due_longest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that had fallen behind was buried: thousands of stale messages, 150 rows."""
-    monkeypatch.setattr(Notification, "work", Notification.finish)
+    monkeypatch.setattr(Notification, "execute", Notification.finish)
     done, late, later = job(state="done"), job(due_at=past()), job()
     for expected in ((late,), (late, later), (late, later)):
         tasks.run(Notification._meta.label, str(done.pk))

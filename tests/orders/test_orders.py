@@ -335,7 +335,7 @@ def test_the_timeline_of_a_rejected_order_shows_what_was_undone(client: APIClien
     told = moments(client, {"Location": f"/api/orders/{problem['order_id']}"})
 
     assert ("place_order: payment", "refused") in told
-    assert ("place_order: stock", "undone") in told
+    assert ("place_order: stock", "compensated") in told
     assert told[-1] == ("OrderRejected", "happened")
 
 

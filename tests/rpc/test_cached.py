@@ -49,7 +49,7 @@ from tests.test_settings import manage
 from tests.threads import together
 
 ENTRY = Cached("user.UserService/GetUser", "users", 600, "user_id", ("user.UserUpdated",))
-ENDINGS = [(entry, event) for entry in project.TOPOLOGY.cached for event in entry.ended_by]
+ENDINGS = [(entry, event) for entry in project.TOPOLOGY.cached for event in entry.invalidated_by]
 
 
 class Owner(Users):
@@ -188,8 +188,12 @@ def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> Non
 def test_each_event_of_the_topology_ends_what_it_changes(
     owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch, entry: Cached, event: str
 ) -> None:
-    forgetters = cached.forgetters(cached.rules(project.TOPOLOGY.cached), "orders")
-    monkeypatch.setattr(handlers, "_handlers", {handler.name: handler for handler in forgetters})
+    invalidation_handlers = cached.invalidation_handlers(
+        cached.rules(project.TOPOLOGY.cached), "orders"
+    )
+    monkeypatch.setattr(
+        handlers, "_handlers", {handler.name: handler for handler in invalidation_handlers}
+    )
 
     def ask(key: int) -> None:
         service, _, name = entry.method.partition("/")
@@ -468,7 +472,7 @@ def test_what_cannot_be_ended_now_is_ended_later(
 ) -> None:
     """An event that comes while the cache is away must not be counted as heard."""
     use_redis(settings, redis.url.replace("/0", "/1"), timeout=1)
-    (forgetter,) = cached.forgetters(cached.rules([ENTRY]), "orders")
+    (forgetter,) = cached.invalidation_handlers(cached.rules([ENTRY]), "orders")
     monkeypatch.setattr(handlers, "_handlers", {forgetter.name: forgetter})
     owner.behaviour = named("old")
     get(users)
@@ -525,8 +529,11 @@ def test_the_queue_of_such_a_deployment_is_bound_to_what_ends_its_answers(
         ({"method": "user.UserService/Nope"}, "Nope.: no contract has this method"),
         ({"method": "user.UserService/UpdateUser"}, "UpdateUser.: .* has side effects"),
         ({"key": "name"}, "key: user.GetUserRequest has no single 'name'"),
-        ({"ended_by": ("user.Nope",)}, "ended_by: no contract has the event user.Nope"),
-        ({"ended_by": ("user.UserResponse",)}, "key: user.UserResponse has no single 'user_id'"),
+        ({"invalidated_by": ("user.Nope",)}, "invalidated_by: no contract has the event user.Nope"),
+        (
+            {"invalidated_by": ("user.UserResponse",)},
+            "key: user.UserResponse has no single 'user_id'",
+        ),
     ],
 )
 def test_what_no_contract_bears_out_is_refused(changes: dict[str, Any], complaint: str) -> None:
@@ -548,7 +555,7 @@ def test_what_no_contract_bears_out_is_refused(changes: dict[str, Any], complain
         (
             '["UserUpdated", "EmailConfirmed", "AccessChanged"]',
             "[]",
-            r"GetUser.\.ended_by: \[\]: .* at least 1 item",
+            r"GetUser.\.invalidated_by: \[\]: .* at least 1 item",
         ),
         ("user.UserService/GetUser", "cat.Cats/Get", "cat.Cats/Get.: no context has this method"),
         ("user.UserService/GetUser", "user.GetUser", "user.GetUser.: no context has this method"),

@@ -20,12 +20,12 @@ from severable.rpc.client.intercepted import Details
 from severable.rpc.client.local import LocalChannel
 from severable.rpc.client.policy import Breaker, Bulkhead, Retry
 from severable.rpc.client.stubs import policed
-from severable.rpc.outcome import CallAnswer, CallError
+from severable.rpc.outcome import CallError, CompletedCall
 from severable.topology import Fault, Policy
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
-FINE = CallAnswer("fine")
+FINE = CompletedCall("fine")
 
 
 class Peer:

@@ -154,7 +154,7 @@ def test_a_refusal_at_the_first_attempt_compensates_only_what_was_done(
     spoil(call, refused, carried_out=False)
     order = decided(place(rich))
     assert order.status == "rejected"
-    steps = SagaLog.objects.filter(action="undo").values_list("step", flat=True)
+    steps = SagaLog.objects.filter(action="compensate").values_list("step", flat=True)
     assert [*steps] == ([] if call == RESERVE else ["stock"])
 
 
@@ -233,4 +233,4 @@ def test_credit_that_a_later_refusal_denies_is_returned(
     spoil(DEBIT, lost, refused)
     order = decided(place(rich, "credit"))
     assert order.status == "rejected"
-    assert Saga.objects.get(key=order.id).status == "undone"
+    assert Saga.objects.get(key=order.id).status == "compensated"

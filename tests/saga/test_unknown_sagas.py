@@ -105,7 +105,7 @@ def test_a_parked_saga_goes_on_once_it_is_known(enqueued: list[Any]) -> None:
     assert enqueued == [("orders", str(parked.pk))]
 
 
-@pytest.mark.parametrize("status", ["running", "undoing"])
+@pytest.mark.parametrize("status", ["running", "compensating"])
 def test_an_unknown_saga_is_shown_in_the_story_and_the_admin(
     status: str, admin_client: Client
 ) -> None:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from rich.progress import Progress
 
-from severable.errors import Refusal
+from severable.errors import DomainError
 from severable.events import feed, handlers, replay
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             if options["start"] is not None:
                 replay.begin(handler, _position(handler, options["start"]))
             self._run(handler)
-        except Refusal as refusal:
+        except DomainError as refusal:
             raise CommandError(refusal.detail) from None
         except grpc.RpcError as error:
             raise CommandError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import random
 from time import monotonic
 
-ASIDE_SECONDS = 1.0
+EJECTION_SECONDS = 1.0
 FROZEN_SECONDS = 10.0
 
 
@@ -18,12 +18,12 @@ class Address:
     """One host:port of a peer."""
 
     where: str
-    under_way: int = 0
-    aside_until: float = 0.0
+    in_flight: int = 0
+    ejected_until: float = 0.0
 
-    def put_aside(self, seconds: float | None = None) -> None:
+    def eject(self, seconds: float | None = None) -> None:
         """For a while, a second unless said otherwise, others are asked first."""
-        self.aside_until = monotonic() + (ASIDE_SECONDS if seconds is None else seconds)
+        self.ejected_until = monotonic() + (EJECTION_SECONDS if seconds is None else seconds)
 
 
 class Addresses:
@@ -45,10 +45,10 @@ class Addresses:
         """One of these, with one more request under way until the block ends."""
         with self._lock:
             now = monotonic()
-            address = min(among, key=lambda a: (a.aside_until > now, a.under_way, random()))  # noqa: S311
-            address.under_way += 1
+            address = min(among, key=lambda a: (a.ejected_until > now, a.in_flight, random()))  # noqa: S311
+            address.in_flight += 1
         try:
             yield address
         finally:
             with self._lock:
-                address.under_way -= 1
+                address.in_flight -= 1

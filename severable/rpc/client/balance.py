@@ -20,7 +20,7 @@ from severable.topology import Deployment
 CONNECT_SECONDS = 1.0
 
 
-def certified(peer: Deployment) -> str:
+def tls_server_name(peer: Deployment) -> str:
     """What the certificate of a deployment's HTTP must name: "" where it speaks plain text."""
     return peer.name if settings.TLS and peer.inside else ""
 
@@ -79,7 +79,7 @@ class Peer:
                         **options,
                     )
                 except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
-                    address.put_aside()
+                    address.eject()
                     left = None if ends is None else ends - monotonic()
                     if left is not None and left <= 0:
                         raise
@@ -92,7 +92,7 @@ class Peer:
                         raise
                 else:
                     if answer.headers.get("Connection", "").lower() == "close":
-                        address.put_aside()
+                        address.eject()
                     yield answer
                     return
 

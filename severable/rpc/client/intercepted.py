@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from severable.rpc.outcome import CallAnswer, Metadata, UnaryCall, UnaryChannel
+from severable.rpc.outcome import CompletedCall, Metadata, UnaryCall, UnaryChannel
 
 
 class Details(NamedTuple):
@@ -69,7 +69,7 @@ class InterceptedCall(UnaryCall):
 
     def _answered(self, details: Details, request: Any) -> Any:
         try:
-            return CallAnswer(self._called(request, *details[1:]))
+            return CompletedCall(self._called(request, *details[1:]))
         except grpc.RpcError as error:
             return error  # on every channel it is a Call and a Future, too
 

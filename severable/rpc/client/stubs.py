@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 from django.conf import settings
 
-from severable.rpc.client.balance import certified
+from severable.rpc.client.balance import tls_server_name
 from severable.rpc.client.faults import InjectedFault
 from severable.rpc.client.intercepted import InterceptedChannel
 from severable.rpc.client.local import LocalChannel
@@ -63,7 +63,7 @@ def channel_to(context: str) -> grpc.Channel:
     if context in settings.DEPLOYMENT.contexts:
         return policed(LocalChannel(), policy, *faults)
     if settings.CHANNEL == "rest":
-        remote: grpc.Channel = RestChannel(*peer.http, name=certified(peer))
+        remote: grpc.Channel = RestChannel(*peer.http, name=tls_server_name(peer))
     else:
         remote = grpc_channel(*peer.grpc, name=peer.name)
     return policed(remote, policy, Identity(), *faults)

@@ -14,7 +14,7 @@ from severable.telemetry.correlation import correlated
 @contextmanager
 def entered(method: str, metadata: Mapping[str, str], seconds: float | None) -> Iterator[None]:
     """Everything inside is done for a caller that has proved by its metadata that it is of this
-    shop and may call this method, and in the time that it has left. Raises NotAdmitted."""
+    shop and may call this method, and in the time that it has left. Raises NotAuthenticated."""
     caller = identity.verified(metadata)
     if not _may_call(caller, method):
         raise identity.CallNotAllowed(caller, method)

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from severable.errors import OutcomeUnknown, Refusal, from_error, to_grpc
+from severable.errors import DomainError, OutcomeUnknown, from_error, to_grpc
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run(behaviour: Callable[[Any, Any], Any], request: Any, context: grpc.Servic
     """
     try:
         return behaviour(request, context)
-    except Refusal as refusal:
+    except DomainError as refusal:
         context.abort_with_status(to_grpc(refusal))
     except NotImplementedError:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody here serves this")

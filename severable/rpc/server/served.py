@@ -26,7 +26,7 @@ def handler_of(method: str) -> Any:
 
 def answer(handler: Any, request: Any, metadata: Metadata = (), peer: str = "local") -> Any:
     """What a servicer's method says to a request. Raises CallError with what it refused."""
-    context = ServedCall(metadata, peer)
+    context = ServicerContext(metadata, peer)
     try:
         response = run(handler.unary_unary, request, context)
     except _Aborted:
@@ -36,7 +36,7 @@ def answer(handler: Any, request: Any, metadata: Metadata = (), peer: str = "loc
     return response
 
 
-class ServedCall(grpc.ServicerContext):
+class ServicerContext(grpc.ServicerContext):
     """gRPC's ServicerContext for a call that came through this process or over REST."""
 
     def __init__(self, metadata: Metadata, peer: str) -> None:

@@ -101,7 +101,7 @@ def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable
             parent = metadata.get("traceparent", "")
             with span(method[1:], parent), entered(method, metadata, _seconds(context)):
                 return run(behaviour, request, context)
-        except identity.NotAdmitted as error:
+        except identity.NotAuthenticated as error:
             context.abort(error.status, str(error))
         finally:
             close_old_connections()
@@ -118,14 +118,14 @@ def _seconds(context: Any) -> float | None:
 def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
     try:
         identity.verified(metadata)
-    except identity.NotOfThisShop:
+    except identity.InvalidServiceToken:
         return False
     return True
 
 
 def _refusing(handler: Any) -> Any:
     def refuse(requests: Any, context: Any) -> Any:
-        context.abort(identity.NotOfThisShop.status, str(identity.NotOfThisShop()))
+        context.abort(identity.InvalidServiceToken.status, str(identity.InvalidServiceToken()))
 
     return grpc.stream_stream_rpc_method_handler(
         refuse, handler.request_deserializer, handler.response_serializer

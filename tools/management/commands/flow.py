@@ -45,6 +45,6 @@ def read() -> flow.Flow:
     caches, which are there wherever contexts run apart."""
     if set(settings.DEPLOYMENT.contexts) != set(settings.TOPOLOGY.contexts):
         raise flow.FlowError("handlers are known where they run: use SHOP_PLACEMENT=one")
-    caches = cached.forgetters(cached.rules(settings.TOPOLOGY.cached), "cache")
+    caches = cached.invalidation_handlers(cached.rules(settings.TOPOLOGY.cached), "cache")
     heard = [*handlers.registered(), *caches]
     return flow.read(settings.BASE_DIR / "apps", settings.TOPOLOGY, heard)
