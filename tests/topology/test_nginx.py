@@ -63,7 +63,7 @@ def test_timeouts_and_limits_are_those_of_the_topology() -> None:
         ("proxy_read_timeout", "proxy_send_timeout"), "7500ms"
     )
     assert changed(body_limit=2048) == {"client_max_body_size": "2048"}
-    of_clients = ("client_body_timeout", "client_header_timeout", "keepalive_timeout")
+    of_clients = ("client_body_timeout", "client_header_timeout")
     assert changed(body_timeout=3.0) == dict.fromkeys(of_clients, "3000ms")
 
 
