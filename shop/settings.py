@@ -8,8 +8,7 @@ from datetime import timedelta
 from django.core.exceptions import ImproperlyConfigured
 
 from severable import topology
-from severable.config import broker, database, development, jwk, tls
-from severable.config import rate_limits as quotas
+from severable.config import broker, database, development, jwk, rate_limits, tls
 from severable.config.environment import (
     BASE_DIR,
     DEVELOPMENT,
@@ -19,6 +18,7 @@ from severable.config.environment import (
     required,
     secret,
 )
+from severable.telemetry import logs
 
 TESTING = "pytest" in sys.modules
 
@@ -159,7 +159,7 @@ SIMPLE_JWT = {
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account and network, in five minutes
 SIGN_IN_FAILURES_IN_ALL = env.int("SIGN_IN_FAILURES_IN_ALL", 100)  # from all unknown networks
 SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
-RATE_LIMITS = quotas.rate_limits()
+RATE_LIMITS = rate_limits.rate_limits()
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
@@ -265,7 +265,6 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "severable.api.schema.Schema",
     "EXCEPTION_HANDLER": "severable.api.errors.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "The shop",
@@ -294,30 +293,8 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "severable.admin.navigation.sidebar"},
 }
 
-# What is seen
-
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # without, development alone shows /metrics
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(correlation)s %(message)s"}
-    },
-    "filters": {"correlation": {"()": "severable.telemetry.logs.Correlated"}},
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["correlation"],
-        }
-    },
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
-    "loggers": {
-        "celery": {"level": env.str("LOG_LEVEL", "WARNING")},
-        "kombu": {"level": "ERROR"},
-        "django.request": {"level": "ERROR"},
-    },
-}
+LOGGING = logs.configuration(env.str("LOG_LEVEL", ""))
 
 refuse_missing(DEPLOYMENT.name)

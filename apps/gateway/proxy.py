@@ -21,8 +21,7 @@ from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from apps.gateway.upstream import Upstream
 from severable.api import GATEWAY, client_address
-from severable.http import Answer, problem_of
-from severable.http.wsgi import Request
+from severable.http import Answer, Request, problem_of
 from severable.rpc import identity, tls_server_name
 from severable.telemetry import correlation, tracing
 from severable.topology import Deployment, Topology

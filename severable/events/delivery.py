@@ -19,7 +19,8 @@ from severable.events import feed, handlers, pending, unreadable
 from severable.events.envelope import Json
 from severable.events.models import Delivery
 from severable.events.ordering import wait_for_earlier
-from severable.jobs.models import LeaseLost, executes
+from severable.jobs.executors import executes
+from severable.jobs.models import LeaseLost
 from severable.protos import events_pb2
 from severable.telemetry import correlation
 from severable.telemetry.tracing import span

@@ -5,5 +5,6 @@
 
 from severable.http.answer import Answer, problem_of
 from severable.http.app import Forward, Front
+from severable.http.wsgi import Request
 
-__all__ = ["Answer", "Forward", "Front", "problem_of"]
+__all__ = ["Answer", "Forward", "Front", "Request", "problem_of"]

@@ -8,9 +8,9 @@ from severable.doors import door
 
 if TYPE_CHECKING:
     from severable.jobs.clock import periodic as periodic
+    from severable.jobs.executors import executes as executes
     from severable.jobs.models import Job as Job
     from severable.jobs.models import NotYet as NotYet
-    from severable.jobs.models import executes as executes
     from severable.jobs.tasks import enqueue_on_commit as enqueue_on_commit
 else:
     __getattr__ = door(
@@ -19,7 +19,7 @@ else:
             "Job": "models",
             "NotYet": "models",
             "enqueue_on_commit": "tasks",
-            "executes": "models",
+            "executes": "executors",
             "periodic": "clock",
         },
     )

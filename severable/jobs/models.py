@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from django.db import DatabaseError, IntegrityError, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+
+from severable.jobs.executors import executor_of
 
 log = logging.getLogger(__name__)
 
@@ -71,24 +73,6 @@ class Lease(models.Model):
         cls.objects.filter(name=name, holder=holder).update(expires_at=Now())
 
 
-J = TypeVar("J", bound=models.Model)
-
-_executors: dict[type[models.Model], Callable[[Any], None]] = {}
-
-
-def executes(model: type[J]) -> Callable[[Callable[[J], None]], Callable[[J], None]]:
-    """Return a decorator for the function that executes a claimed row of a model.
-
-    It runs outside any transaction, and must call the row's `finish` in the one with its effect.
-    """
-
-    def register(function: Callable[[J], None]) -> Callable[[J], None]:
-        _executors[model] = function
-        return function
-
-    return register
-
-
 class Job(models.Model):
     """A row of work: due at a time, tried until it is done or, after `max_attempts`, parked.
 
@@ -138,10 +122,7 @@ class Job(models.Model):
 
     def execute(self) -> None:
         """Run what `executes` has registered for this model, outside any transaction."""
-        function = _executors.get(type(self))
-        if function is None:
-            raise TypeError(f"no function executes {type(self).__name__}: see `executes`")
-        function(self)
+        executor_of(type(self))(self)
 
     @classmethod
     def due(cls) -> models.QuerySet[Self]:

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from severable.errors import Conflict, DomainError, from_error, kind_of, rebuild
-from severable.jobs.models import executes
+from severable.jobs.executors import executes
 from severable.saga.definition import Data, Definition, Step
 from severable.saga.models import Saga, SagaLog
 from severable.telemetry import correlation

@@ -23,7 +23,7 @@ class Correlation:
 _current: ContextVar[Correlation | None] = ContextVar("correlation", default=None)
 
 
-def in_flight() -> Correlation | None:
+def active() -> Correlation | None:
     """The correlation of what is being done; None where nobody has set one."""
     return _current.get()
 

@@ -153,7 +153,7 @@ def test_who_asked_and_why_travels_along(everywhere: Everywhere) -> None:
     for name, channel in everywhere.channels.items():
         seen: list[Any] = []
         everywhere.users.behaviour = lambda request, context, seen=seen: (
-            seen.append(correlation.in_flight()) or user_pb2.UserResponse()
+            seen.append(correlation.active()) or user_pb2.UserResponse()
         )
         with correlated(why):
             UserServiceStub(channel).GetUser(user_pb2.GetUserRequest(user_id=7))
