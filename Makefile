@@ -8,10 +8,10 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 run: .venv/runtime ## run the shop at 127.0.0.1:8000 and gRPC at :50051 (PORT=… GRPC_PORT=…)
-	@exec $(BIN)/python -m shop.supervisor
+	@exec $(BIN)/python -m tools.supervisor
 
 split: .venv/runtime ## run one deployment per context, the gateway in front (CHANNEL=rest or grpc)
-	@SHOP_PLACEMENT=split exec $(BIN)/python -m shop.supervisor
+	@SHOP_PLACEMENT=split exec $(BIN)/python -m tools.supervisor
 
 test: .venv/dev ## the whole test suite
 	@$(BIN)/python -m pytest

@@ -38,11 +38,12 @@ from protos.user_pb2_grpc import (  # noqa: E402
     UserServiceStub,
     add_UserServiceServicer_to_server,
 )
-from shop.rpc import stubs  # noqa: E402
-from shop.rpc.cached import CachedReads, rules  # noqa: E402
-from shop.rpc.local import LocalChannel  # noqa: E402
-from shop.rpc.policy import Identity  # noqa: E402
-from shop.rpc.registry import registry  # noqa: E402
+from severable.caching.reads import CachedReads, rules  # noqa: E402
+from severable.caching.stubs import caching  # noqa: E402
+from severable.rpc.client import stubs  # noqa: E402
+from severable.rpc.client.local import LocalChannel  # noqa: E402
+from severable.rpc.client.policy import Identity  # noqa: E402
+from severable.rpc.server.registry import registry  # noqa: E402
 
 ROUNDS, CALLS = 12, 250
 REQUEST = pb.GetUserRequest(user_id=7)
@@ -64,7 +65,7 @@ def main() -> None:
                     "bare REST": bare_rest(http),
                     "rest": over(stubs.policed(stubs.RestChannel(http), POLICY, Identity())),
                     "rest, cached": over(
-                        stubs.caching(
+                        caching(
                             stubs.policed(stubs.RestChannel(http), POLICY, Identity()),
                             POLICY,
                             CACHED,

@@ -39,8 +39,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from protos.payment_pb2 import PaymentReceived  # noqa: E402
-from shop.events.models import Delivery  # noqa: E402
-from shop.events.store import record  # noqa: E402
+from severable.events.models import Delivery  # noqa: E402
+from severable.events.store import append  # noqa: E402
 
 EVENTS, ROUNDS, IDLE, APPENDS = 4000, 3, 60, 400
 QUEUE, PATIENCE = "notifications", 120
@@ -85,7 +85,7 @@ def event_rate() -> float:
     """Events a second: all are committed, none published, when relay and worker start."""
     clear()
     for start in range(0, EVENTS, 100):
-        append(range(start, start + 100))
+        append_all(range(start, start + 100))
     with running(worker(), [sys.executable, "manage.py", "relay"]):
         return rate(Delivery.objects.filter(state=Delivery.State.DONE).count)
 
@@ -111,12 +111,12 @@ def idle_latency() -> float:
     """Seconds, the median of single events that come to an idle shop."""
     clear()
     with running(worker(), [sys.executable, "manage.py", "relay"]):
-        append(range(1))
+        append_all(range(1))
         until(Delivery.objects.exclude(done_at=None).exists)
         taken = []
         for number in range(IDLE):
             time.sleep(0.1 + number * 0.003)  # not in step with whoever polls
-            (event,) = append([number])
+            (event,) = append_all([number])
             committed = time.time()
             done = Delivery.objects.filter(event_id=event.id).exclude(done_at=None)
             until(done.exists)
@@ -134,15 +134,15 @@ def append_cost() -> tuple[float, float]:
         with transaction.atomic():
             user.save(update_fields=["last_login"])
             if with_event:
-                record(PaymentReceived(payment_id="p"), stream=f"payment-{uuid4()}")
+                append(PaymentReceived(payment_id="p"), stream=f"payment-{uuid4()}")
         taken[with_event].append(time.perf_counter() - began)
     return statistics.median(taken[False]), statistics.median(taken[True])
 
 
-def append(numbers: Any) -> list[Any]:
+def append_all(numbers: Any) -> list[Any]:
     with transaction.atomic():
         return [
-            record(PaymentReceived(payment_id=f"p{number}"), stream=f"payment-{uuid4()}")
+            append(PaymentReceived(payment_id=f"p{number}"), stream=f"payment-{uuid4()}")
             for number in numbers
         ]
 
@@ -168,8 +168,8 @@ def running(*commands: list[str]) -> Iterator[None]:
 def clear() -> None:
     """Nothing waits, nothing is done."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE events_event, events_delivery, events_relayposition")
-        cursor.execute("TRUNCATE events_subscription")
+        for table in ("event", "delivery", "relayposition", "subscription"):
+            cursor.execute(f"TRUNCATE severable_events_{table}")
     with app.connection_for_write() as broker:
         for queue in app.conf.task_queues:
             queue(broker.default_channel).declare()

@@ -6,8 +6,9 @@ from __future__ import annotations
 from celery import shared_task
 
 from protos.payment_pb2 import PaymentReceived
-from shop.celery import app, declare_queues
-from shop.events.handlers import on
+from severable.events import queues
+from severable.events.handlers import on
+from shop.celery import app
 
 __all__ = ["app"]
 
@@ -24,4 +25,4 @@ def empty() -> None:
     """The same for Celery."""
 
 
-declare_queues()  # once more, with what this handler listens to
+queues.declare()  # once more, with what this handler listens to

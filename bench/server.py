@@ -18,8 +18,8 @@ __all__ = ["application"]
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from severable.rpc.server.registry import registry
 from shop import urls
-from shop.rpc.registry import registry
 
 
 class Bare(APIView):

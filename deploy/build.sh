@@ -20,7 +20,7 @@ trap 'rm -rf "$scratch"' EXIT
   --no-cache-dir --no-compile --require-hashes "${requirements[@]/#/-r}"
 
 mkdir "$target/app"
-tar --exclude=__pycache__ -cf - manage.py topology.toml apps protos shop | tar -xf - -C "$target/app"
+tar --exclude=__pycache__ -cf - manage.py topology.toml apps protos severable shop | tar -xf - -C "$target/app"
 
 # Development needs no secret: it makes its own, in a folder that goes.
 (
@@ -31,5 +31,5 @@ tar --exclude=__pycache__ -cf - manage.py topology.toml apps protos shop | tar -
 
 # Nothing is written there later, and nothing is compared with its source.
 "$target/venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-  "$target/venv/lib" "$target/app/"{apps,protos,shop}
+  "$target/venv/lib" "$target/app/"{apps,protos,severable,shop}
 du -sh "$target"

@@ -1,1 +1,5 @@
-"""The machine: the Django project, and all that knows nothing of users, stock or money."""
+"""The Django project."""
+
+from shop.celery import app as celery_app
+
+__all__ = ("celery_app",)

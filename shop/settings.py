@@ -7,8 +7,18 @@ from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import broker, database, development, jwk, quotas, tls, topology
-from shop.environment import BASE_DIR, DEVELOPMENT, VAR, env, refuse_missing, required, secret
+from severable import topology
+from severable.config import broker, database, development, jwk, rate_limits, tls
+from severable.config.environment import (
+    BASE_DIR,
+    DEVELOPMENT,
+    VAR,
+    env,
+    refuse_missing,
+    required,
+    secret,
+)
+from severable.telemetry import logs
 
 TESTING = "pytest" in sys.modules
 
@@ -39,6 +49,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
     "shop",  # first: its templates take the place of the libraries'
+    "severable",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -50,20 +61,23 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "shop.telemetry",
-    "shop.jobs",
-    "shop.rpc",
-    "shop.events",
-    "shop.saga",
-    "shop.api",
+    "severable.telemetry",
+    "severable.jobs",
+    "severable.rpc",
+    "severable.events",
+    "severable.saga",
+    "severable.caching",
+    "severable.api",
+    "severable.admin",
+    *(["tools"] if DEVELOPMENT else []),
     *(f"apps.{context}" for context in DEPLOYMENT.contexts),
 ]
 
 MIDDLEWARE = [
-    "shop.api.csp.ContentSecurityPolicy",
-    "shop.telemetry.middleware.RequestId",
-    "shop.telemetry.middleware.Probes",
-    "shop.rpc.internal.Shortcut",
+    "severable.api.csp.ContentSecurityPolicy",
+    "severable.telemetry.middleware.RequestId",
+    "severable.telemetry.middleware.Probes",
+    "severable.api.internal.Shortcut",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -104,7 +118,7 @@ TEST_RUNNER = "tests.runner.PytestRunner"
 WITH_USERS = "users" in DEPLOYMENT.contexts
 AUTH_USER_MODEL = "users.User" if WITH_USERS else "auth.User"
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend" if WITH_USERS else "shop.api.staff.StaffToken"
+    "django.contrib.auth.backends.ModelBackend" if WITH_USERS else "severable.api.staff.StaffToken"
 ]
 PASSWORD_HASHERS = (
     ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -138,14 +152,14 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
     "ALGORITHM": "RS256",
     "USER_ID_CLAIM": "sub",
-    "AUTH_TOKEN_CLASSES": ["shop.api.auth.AccessToken"],
-    "TOKEN_USER_CLASS": "shop.api.auth.TokenCaller",
+    "AUTH_TOKEN_CLASSES": ["severable.api.auth.AccessToken"],
+    "TOKEN_USER_CLASS": "severable.api.auth.TokenCaller",
     "UPDATE_LAST_LOGIN": False,
 }
 SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 10)  # of an account and network, in five minutes
 SIGN_IN_FAILURES_IN_ALL = env.int("SIGN_IN_FAILURES_IN_ALL", 100)  # from all unknown networks
 SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
-RATE_LIMITS = quotas.rate_limits()
+RATE_LIMITS = rate_limits.rate_limits()
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
@@ -154,7 +168,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 # would end the sessions of the others. "sessionid" is where the users are; the API takes it there.
 SESSION_COOKIE_NAME = "sessionid" if WITH_USERS else f"sessionid_{DEPLOYMENT.name}"
 CSRF_COOKIE_NAME = "csrftoken" if WITH_USERS else f"csrftoken_{DEPLOYMENT.name}"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see shop.wsgi.Request
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see severable.http.wsgi.Request
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 # TLS ends in front of us; whether other hosts of the domain have it is not ours to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -176,10 +190,13 @@ CACHES = {
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": f"{env.str('CACHE_PREFIX', 'shop')}-{DEPLOYMENT.name}",
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2}
-        | {"SERIALIZER": "shop.cache.Serializer"},
+        | {"SERIALIZER": "severable.caching.backends.Serializer"},
     }
     if CACHE_URL
-    else {"BACKEND": "shop.cache.FolderCache", "LOCATION": VAR / "cache" / DEPLOYMENT.name}
+    else {
+        "BACKEND": "severable.caching.backends.FolderCache",
+        "LOCATION": VAR / "cache" / DEPLOYMENT.name,
+    }
     if DEVELOPMENT
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -202,8 +219,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 32 if EMBEDDED_BROKER else 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_CONSUMER = "shop.celery:Consumer"
-CELERY_IMPORTS = ("shop.jobs.tasks", "shop.events.delivery")
+CELERY_WORKER_CONSUMER = "severable.events.celery:Consumer"
+CELERY_IMPORTS = ("severable.jobs.tasks", "severable.events.delivery")
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA_OPTIONS = env.str("KAFKA_OPTIONS", "{}")
 
@@ -234,21 +251,20 @@ EMAIL_TIMEOUT = 60
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "shop.api.auth.TokenAuthentication",
-        *(["shop.api.auth.BrowserAuthentication"] if WITH_USERS else []),
+        "severable.api.auth.TokenAuthentication",
+        *(["severable.api.auth.BrowserAuthentication"] if WITH_USERS else []),
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.LimitedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["severable.api.parsers.LimitedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.Pages",
-    "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
-    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
+    "DEFAULT_PAGINATION_CLASS": "severable.api.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "severable.api.schema.Schema",
+    "EXCEPTION_HANDLER": "severable.api.errors.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "The shop",
@@ -273,34 +289,12 @@ UNFOLD = {
     "SITE_SYMBOL": "storefront",
     "SITE_URL": "/api/docs",
     "SHOW_HISTORY": False,
-    "DASHBOARD_CALLBACK": "shop.navigation.dashboard",
-    "SIDEBAR": {"navigation": "shop.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "severable.admin.navigation.dashboard",
+    "SIDEBAR": {"navigation": "severable.admin.navigation.sidebar"},
 }
-
-# What is seen
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # without, development alone shows /metrics
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(correlation)s %(message)s"}
-    },
-    "filters": {"correlation": {"()": "shop.telemetry.logs.Correlated"}},
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["correlation"],
-        }
-    },
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
-    "loggers": {
-        "celery": {"level": env.str("LOG_LEVEL", "WARNING")},
-        "kombu": {"level": "ERROR"},
-        "django.request": {"level": "ERROR"},
-    },
-}
+LOGGING = logs.configuration(env.str("LOG_LEVEL", ""))
 
 refuse_missing(DEPLOYMENT.name)

@@ -8,15 +8,14 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from shop.api.documents import DocsView, SchemaView
-from shop.api.forms import SignInForm
-from shop.rpc import internal
-from shop.telemetry import health, metrics
+from severable.api import health, internal, metrics
+from severable.api.documents import DocsView, SchemaView
+from severable.api.forms import SignInForm
 
-handler400 = "shop.api.errors.bad_request"
-handler403 = "shop.api.errors.forbidden"
-handler404 = "shop.api.errors.not_found"
-handler500 = "shop.api.errors.server_error"
+handler400 = "severable.api.errors.bad_request"
+handler403 = "severable.api.errors.forbidden"
+handler404 = "severable.api.errors.not_found"
+handler500 = "severable.api.errors.server_error"
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/docs")),

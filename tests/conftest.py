@@ -18,7 +18,7 @@ from apps.inventory import services as inventory
 from apps.inventory.models import Product
 from apps.users import services as users
 from apps.users.models import User
-from shop.api.auth import AccessToken
+from severable.api.auth import AccessToken
 from tests import walls  # noqa: F401  # from here on, every statement is checked
 from tests.chaos.running import Shop
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from django.apps import apps
 
-from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event
-from shop.events.store import envelope
-from shop.jobs.models import Job
+from severable.events import delivery, handlers
+from severable.events.models import Delivery, Event
+from severable.events.store import envelope
+from severable.jobs.models import Job
 
 
 def settle() -> None:

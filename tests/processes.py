@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 from django.db import connection
@@ -19,3 +21,14 @@ def environment(var: Path) -> dict[str, str]:
     else:
         url = f"{server.rpartition('/')[0]}/{name}"
     return {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(var)}
+
+
+def copy_of_the_repository(folder: Path) -> Path:
+    """Copy what git tracks, or would track, to a folder that is not there yet."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder

@@ -13,16 +13,16 @@ from google.protobuf.json_format import ParseDict
 from jsonschema import Draft7Validator, ValidationError
 
 from apps.users.models import User
-from shop import asyncapi
-from shop.events import handlers
-from shop.events.envelope import to_json
-from shop.events.models import Event
-from shop.events.relay import Relay
-from shop.management.commands import asyncapi as command
-from shop.management.commands.flow import read
+from severable.events import handlers
+from severable.events.envelope import to_json
+from severable.events.models import Event
+from severable.events.relay import Relay
 from tests.conftest import ClientFor
 from tests.machine import settle
 from tests.test_contracts import compiled
+from tools import asyncapi
+from tools.management.commands import asyncapi as command
+from tools.management.commands.flow import read
 
 DOCUMENT = json.loads(command.DOCUMENT.read_text())
 MESSAGES = DOCUMENT["components"]["messages"]

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from rest_framework.test import APIClient
 
 from apps.payments.checks import payment_provider
-from shop import jwk
-from shop.api import keys
+from severable.api import key_ring as keys
+from severable.config import jwk
 from tests.test_settings import manage, production
 
 __all__ = ["production"]

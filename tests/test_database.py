@@ -16,9 +16,9 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
-from shop.database import process_kind
-from shop.events import status
-from shop.jobs.models import Job, Lease
+from severable.config.database import process_kind
+from severable.events import status
+from severable.jobs.models import Job, Lease
 from tests.chaos.running import Shop
 from tests.events.recorded import recorded
 from tests.machine import eventually
@@ -33,12 +33,12 @@ FREEZES = """
 import django; django.setup()
 import os, signal
 from django.db import transaction
-from shop.jobs.models import Lease
-from shop.events.store import record
+from severable.jobs.models import Lease
+from severable.events.store import append
 from protos.order_pb2 import OrderShipped
 Lease.objects.create(name="wanted", holder="nobody", expires_at="2020-01-01T00:00Z")
 with transaction.atomic():
-    record(OrderShipped(order_id="o1"), stream="o1")
+    append(OrderShipped(order_id="o1"), stream="o1")
     Lease.objects.filter(name="wanted").update(holder="frozen")
     os.kill(os.getpid(), signal.SIGSTOP)
 """
@@ -100,7 +100,7 @@ def locked_lease() -> Iterator[None]:
             other.close()
     else:
         with psycopg.connect(url) as server:
-            server.execute("UPDATE jobs_lease SET holder = 'other' WHERE name = 'wanted'")
+            server.execute("UPDATE severable_jobs_lease SET holder = 'other' WHERE name = 'wanted'")
             yield
             server.rollback()
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from shop import heartbeat
-from shop.celery import Heartbeat
-from shop.front import Front
-from shop.front.threads import Threads
+from severable import heartbeat
+from severable.events.celery import Heartbeat
+from severable.http import Front
+from severable.http.threads import Threads
 from tests.processes import ROOT
 
 
 def probe(**env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shop.heartbeat", "--max-age", "30"],
+        [sys.executable, "-m", "severable.heartbeat", "--max-age", "30"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **env},
         capture_output=True,
@@ -54,7 +54,7 @@ def test_a_probe_that_cannot_look_says_why(tmp_path: Path) -> None:
 
 def test_a_probe_loads_no_django() -> None:
     """It runs every few seconds beside every process."""
-    code = "import sys, shop.heartbeat; sys.exit('django' in sys.modules)"
+    code = "import sys, severable.heartbeat; sys.exit('django' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

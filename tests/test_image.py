@@ -19,7 +19,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from shop.commands import GRANIAN
+from severable.config.commands import GRANIAN
 from tests import services
 from tests.addresses import free_addresses
 from tests.machine import eventually
@@ -78,7 +78,7 @@ def test_the_image_is_built_by_the_script_and_runs_as_nobody_special() -> None:
     assert web == ["python", "-m", "granian", *GRANIAN, *web[-5:]]
     ports = [web[web.index("--port") + 1], re.findall(r"GRPC_LISTEN=\S+:(\d+)", given("ENV")[0])[0]]
     assert given("EXPOSE") == [" ".join(ports)]
-    assert re.search(r'"-m", "shop.heartbeat"', given("HEALTHCHECK")[0])
+    assert re.search(r'"-m", "severable.heartbeat"', given("HEALTHCHECK")[0])
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ class Container:
         self.http, grpc = free_addresses(2)
         self.database = f"shop_test_{uuid4().hex[:8]}"
         documented = re.findall(r"(\w+)=(\S+)", given("ENV")[0].replace("/opt/shop", str(built)))
-        made = self.run("-m", "shop.keys", "--env").stdout
+        made = self.run("-m", "severable.keys", "--env").stdout
         secrets = read(made, folder / "env")
         server = SERVERS["DATABASE_URL"].rpartition("/")[0]
         self.env = dict(documented) | PRODUCTION | secrets | SERVERS
@@ -225,7 +225,7 @@ def test_the_built_shop_takes_an_order_in_production(container: Container) -> No
     for command in PROCESSES:
         container.start([port if part == "8000" else part for part in command])
     eventually(lambda: container.ask("/health/ready")[0] == 200)
-    eventually(lambda: container.run("-m", "shop.heartbeat", "--max-age", "5").returncode == 0)
+    eventually(lambda: container.run("-m", "severable.heartbeat", "--max-age", "5").returncode == 0)
 
     status, style = container.ask("/static/admin/css/base.css")
     assert (status, b"--body-bg" in style) == (200, True)

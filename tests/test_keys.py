@@ -11,7 +11,8 @@ from pathlib import Path
 import environ
 import pytest
 
-from shop import jwk, keys
+from severable import keys
+from severable.config import jwk
 from tests.processes import ROOT
 from tests.test_settings import manage, production, run
 
@@ -49,9 +50,9 @@ def test_a_new_key_signs_here_and_is_trusted_elsewhere(
     users = split | {"SHOP_DEPLOYMENT": "users", "JWT_PRIVATE_KEY": made["JWT_PRIVATE_KEY"]}
     orders = split | {"SHOP_DEPLOYMENT": "orders", "JWT_PUBLIC_KEYS": printed}
     orders.pop("JWT_PRIVATE_KEY")
-    sign = "from shop.api.auth import AccessToken; print(AccessToken())"
+    sign = "from severable.api.auth import AccessToken; print(AccessToken())"
     token = manage(users, "shell", "-v0", "-c", sign).stdout.strip()
-    verify = f"from shop.api.auth import AccessToken; print(AccessToken({token!r})['iss'])"
+    verify = f"from severable.api.auth import AccessToken; print(AccessToken({token!r})['iss'])"
     assert manage(orders, "shell", "-v0", "-c", verify).stdout == "shop\n"
 
 
@@ -73,7 +74,7 @@ def test_without_a_key_it_says_so(key: str, complaint: str) -> None:
 def test_a_whole_env_for_compose(production: dict[str, str], tmp_path: Path) -> None:
     """docker-compose.yml asks for these; a password ends up in URLs and on command lines."""
     first, second = (
-        read(run(NOTHING, "-m", "shop.keys", "--env").stdout, tmp_path / "env") for _ in "12"
+        read(run(NOTHING, "-m", "severable.keys", "--env").stdout, tmp_path / "env") for _ in "12"
     )
     assert set(first) == COMPOSE
     same = {name for name in COMPOSE if first[name] == second[name]}
@@ -87,7 +88,7 @@ def test_a_whole_env_for_compose(production: dict[str, str], tmp_path: Path) -> 
 
 def test_shells_and_compose_read_the_same(tmp_path: Path) -> None:
     """The JSON's double quotes were taken for the shell's, and the key was refused."""
-    text = run(NOTHING, "-m", "shop.keys", "--new").stdout
+    text = run(NOTHING, "-m", "severable.keys", "--new").stdout
     file = tmp_path / "env"
     expected = read(text, file)["JWT_PUBLIC_KEYS"]
     script = f'. {file}; printf %s "$JWT_PUBLIC_KEYS"'
@@ -97,5 +98,6 @@ def test_shells_and_compose_read_the_same(tmp_path: Path) -> None:
 
 def test_it_needs_no_more_than_cryptography() -> None:
     """It also runs where only the image's Python is."""
-    code = "import sys, shop.keys; sys.exit(bool({'django', 'jwt', 'environ'} & set(sys.modules)))"
+    too_much = "{'django', 'jwt', 'environ'} & set(sys.modules)"
+    code = f"import sys, severable.keys; sys.exit(bool({too_much}))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

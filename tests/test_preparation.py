@@ -76,8 +76,11 @@ def test_deployments_of_one_placement_do_not_refuse_each_other(fresh: dict[str, 
     ("damage", "word"),
     [
         ("ALTER TABLE users_user RENAME TO users_customer", "table users_user is missing"),
-        ("ALTER TABLE jobs_lease RENAME COLUMN holder TO owner", "jobs_lease has no column holder"),
-        ("ALTER TABLE jobs_lease ADD COLUMN x int NOT NULL DEFAULT 1", ""),
+        (
+            "ALTER TABLE severable_jobs_lease RENAME COLUMN holder TO owner",
+            "severable_jobs_lease has no column holder",
+        ),
+        ("ALTER TABLE severable_jobs_lease ADD COLUMN x int NOT NULL DEFAULT 1", ""),
         ("DELETE FROM django_migrations WHERE app = 'orders'", "already exists"),
     ],
 )
@@ -90,7 +93,8 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(damage)
         database.execute(
-            "INSERT INTO django_migrations (app, name, applied) VALUES ('jobs', '0099_x', '2026')"
+            "INSERT INTO django_migrations (app, name, applied)"
+            " VALUES ('severable_jobs', '0099_x', '2026')"
         )
     done = prepared(fresh)
     if not word:  # rows can be written without it: a newer version has been here
@@ -99,7 +103,7 @@ def test_a_database_of_another_version_is_refused_with_a_word(
     assert done.returncode == 1
     assert f"CommandError: {file} cannot be used by this version" in done.stderr
     assert word in done.stderr
-    assert "jobs.0099_x is not known here" in done.stderr
+    assert "severable_jobs.0099_x is not known here" in done.stderr
     assert f"delete {file.parent}" in done.stderr
 
 

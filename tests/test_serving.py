@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from shop.commands import GRANIAN
+from severable.config.commands import GRANIAN
 from tests.addresses import free_addresses
 from tests.processes import ROOT
 
@@ -33,7 +33,7 @@ class Web:
         self.http, self.grpc = free_addresses(2)
         self.connection = http.client.HTTPConnection(self.http)
         command = [sys.executable, "-m", "granian", *GRANIAN]
-        command += ["--port", self.http.rpartition(":")[2], "shop.serving:application"]
+        command += ["--port", self.http.rpartition(":")[2], "shop.asgi:application"]
         own = {"VAR_DIR": str(folder), "GRPC_LISTEN": self.grpc, "DRAIN_SECONDS": "3"}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **own}, start_new_session=True
@@ -79,7 +79,7 @@ def test_leaving_in_good_order(web: Web) -> None:
     web.process.send_signal(signal.SIGTERM)
     wait_for(lambda: web.health() == NOT_SERVING)
     status, connection, body = web.ask("/health/ready")
-    assert (status, json.loads(body)["checks"]["process"]) == (503, "leaving")
+    assert (status, json.loads(body)["checks"]["process"]) == (503, "draining")
     assert connection == "close"
     assert web.ask("/health/live")[:2] == (200, "close")
 

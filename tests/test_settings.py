@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shop import jwk
+from severable.config import jwk
 from tests.addresses import free_addresses
 from tests.processes import ROOT
 
@@ -48,8 +48,8 @@ NEEDED = {
 STARTS = {
     "manage.py": ["manage.py", "prepare"],
     "worker": ["-m", "celery", "-A", "shop", "worker"],
-    "web": ["-m", "granian", "--interface", "asgi", "shop.serving:application"],
-    "supervisor": ["-m", "shop.supervisor"],
+    "web": ["-m", "granian", "--interface", "asgi", "shop.asgi:application"],
+    "supervisor": ["-m", "tools.supervisor"],
 }
 
 
@@ -163,7 +163,7 @@ user = authenticate(username={username!r}, password={password!r})
 print(user.is_staff and user.get_username() if user else None, end="")
 """
 TOKENS = """
-from shop.api.auth import AccessToken
+from severable.api.auth import AccessToken
 for username, staff in (("ada", True), ("alice", False)):
     token = AccessToken()
     token["sub"], token["username"], token["staff"] = "1", username, staff
@@ -190,7 +190,7 @@ def test_staff_sign_in_with_a_token_where_no_users_are(tmp_path: Path) -> None:
 
 ASK = """
 from django.test import Client
-from shop.rpc import identity
+from severable.rpc import identity
 own = {"Authorization": "Bearer " + identity.token(60, identity.BY_HAND)}
 ask = Client(headers=own, raise_request_exception=False)
 for host in ("shop.example.com", "shop.internal:8000", "evil.example.com"):

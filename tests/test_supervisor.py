@@ -15,10 +15,10 @@ from time import monotonic
 import pytest
 from django.conf import settings
 
-from shop import supervisor
-from shop.processes import Child, Supervisor
 from tests.chaos.running import Shop
 from tests.processes import ROOT
+from tools import supervisor
+from tools.processes import Child, Supervisor
 
 pytestmark = pytest.mark.xdist_group("running")
 
@@ -116,7 +116,7 @@ def test_a_supervisor_that_stood_still_kills_nothing() -> None:
 
 SIGNAL_AT_ITS_WORST = """
 import os, signal, sys
-from shop.processes import Supervisor
+from tools.processes import Supervisor
 
 def once_more(frame, event, arg):
     # Whoever has set an Event holds its lock here.
@@ -148,7 +148,7 @@ def test_two_signals_close_together_stop_it() -> None:
 def start(port: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Start a shop that is expected to end at once."""
     return subprocess.run(
-        [sys.executable, "-m", "shop.supervisor"],
+        [sys.executable, "-m", "tools.supervisor"],
         cwd=ROOT,
         env={**os.environ, "PORT": port, **env},
         capture_output=True,

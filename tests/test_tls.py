@@ -21,13 +21,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from shop import supervisor, tls
-from shop.rpc import stubs
-from shop.rpc.balance import Peer
-from shop.tls import Certificates, TlsError
-from shop.topology import Deployment
+from severable.config import tls
+from severable.config.tls import Certificates, TlsError
+from severable.rpc.client import stubs
+from severable.rpc.client.balance import Peer
+from severable.topology import Deployment
 from tests.addresses import free_addresses
 from tests.processes import ROOT
+from tools import supervisor
 
 pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(120)]
 

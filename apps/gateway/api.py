@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.gateway import queries
-from shop.api.auth import caller_id, may
-from shop.refusal import NotFound
+from severable.api import caller_id, may
+from severable.errors import NotFound
 
 
 class OrderNotFound(NotFound):

@@ -1,4 +1,4 @@
-"""What this deployment answers by asking others; `shop.serving` finds it here."""
+"""What this deployment answers by asking others; `severable.http.serving` finds it here."""
 
 from django.conf import settings
 

@@ -20,13 +20,11 @@ from django.urls.resolvers import RegexPattern
 from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from apps.gateway.upstream import Upstream
-from shop.api.address import GATEWAY, client_address
-from shop.front import Answer, problem_of
-from shop.rpc import identity
-from shop.rpc.balance import certified
-from shop.telemetry import correlation, tracing
-from shop.topology import Deployment, Topology
-from shop.wsgi import Request
+from severable.api import GATEWAY, client_address
+from severable.http import Answer, Request, problem_of
+from severable.rpc import identity, tls_server_name
+from severable.telemetry import correlation, tracing
+from severable.topology import Deployment, Topology
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -83,7 +81,7 @@ def upstreams(topology: Topology, placement: str, deployment: Deployment) -> dic
     for context in topology.contexts.values():
         peer = topology.where(placement, context.name)
         if context.routes and peer != deployment:
-            upstream = Upstream(peer.http, topology.policies[context.name], certified(peer))
+            upstream = Upstream(peer.http, topology.policies[context.name], tls_server_name(peer))
             found |= dict.fromkeys(context.routes, upstream)
     return found
 

@@ -12,7 +12,7 @@ from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
-from shop.rpc.stubs import stub
+from severable.rpc import stub
 
 
 @dataclass

@@ -19,10 +19,9 @@ from django.conf import settings
 from rest_framework.exceptions import APIException
 from yarl import URL
 
-from shop.api.errors import RETRY_AFTER
-from shop.circuit import Circuit
-from shop.rpc.addresses import FROZEN_SECONDS, Address, Addresses
-from shop.topology import Policy
+from severable.api import RETRY_AFTER
+from severable.rpc import FROZEN_SECONDS, Address, Addresses, Circuit
+from severable.topology import Policy
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +66,10 @@ class BadAnswer(Unavailable):
 
 
 class Upstream:
-    """Whoever answers at any of some addresses (host:port each), asked as `shop.rpc.balance.Peer`
-    asks: the same choice of address, and of what is sent again."""
+    """The web processes of a context at their addresses (host:port each).
+
+    It chooses an address, and what it sends again, as `severable.rpc.client.balance.Peer` does.
+    """
 
     def __init__(self, addresses: tuple[str, ...], policy: Policy, name: str = "") -> None:
         """`name`: the deployment that the certificate must name; without, there is no TLS."""
@@ -135,7 +136,7 @@ class Upstream:
                     again = bool(untried)
                 except TimeoutError as error:
                     self._failed(address, error)
-                    address.put_aside(FROZEN_SECONDS)
+                    address.eject(FROZEN_SECONDS)
                     raise TooSlow from None
                 except aiohttp.ClientError as error:
                     self._failed(address, error)
@@ -148,7 +149,7 @@ class Upstream:
 
     def _failed(self, address: Address, error: Exception) -> None:
         log.warning("%s did not answer: %s: %s", address.where, type(error).__name__, error)
-        address.put_aside()
+        address.eject()
 
     async def _asked(
         self, address: Address, method: str, target: str, ends: float, options: dict[str, Any]
@@ -163,7 +164,7 @@ class Upstream:
             **options,
         ) as answer:
             if answer.headers.get("Connection", "").lower() == "close":
-                address.put_aside()
+                address.eject()
             return answer, await _read(answer)
 
     def _session(self) -> aiohttp.ClientSession:

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from apps.inventory import services
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
-from shop.backoffice import BackOffice, Record, Rows, joined, label, link, money, rows, short
+from severable.admin import ContextAdmin, Record, Rows, joined, label, link, money, rows, short
 
 STATES = {
     Reservation.State.HELD: "info",
@@ -46,7 +46,7 @@ class RestockForm(BaseDialogForm):
 
 
 @admin.register(Product)
-class ProductAdmin(BackOffice):
+class ProductAdmin(ContextAdmin):
     icon = "inventory_2"
     form = ProductForm
     list_display = ["sku", "name", "shown_price", "available", "held", "updated_at"]
@@ -97,7 +97,7 @@ class ProductAdmin(BackOffice):
             return "-"
         return joined(
             rows("inventory.restock", "restocks", product=product.sku),
-            rows("events.event", "events", stream=product.stream),
+            rows("severable_events.event", "events", stream=product.stream),
         )
 
 
@@ -143,7 +143,7 @@ class ReservationAdmin(Record):
 
     @admin.display(description="see also")
     def links(self, reservation: Reservation) -> str:
-        return joined(rows("events.event", "events", stream=reservation.stream))
+        return joined(rows("severable_events.event", "events", stream=reservation.stream))
 
 
 @admin.register(Restock)

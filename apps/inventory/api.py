@@ -13,11 +13,16 @@ from rest_framework.views import APIView
 
 from apps.inventory import queries, services
 from apps.inventory.models import Product
-from shop.api.auth import permitted
-from shop.api.filters import Amount, Ordering, Search
-from shop.api.idempotency import Idempotent
-from shop.api.throttling import CheckLimit, ReadLimit
-from shop.api.validation import validated
+from severable.api import (
+    Amount,
+    CheckLimit,
+    Idempotent,
+    Ordering,
+    ReadLimit,
+    Search,
+    permitted,
+    validated,
+)
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):

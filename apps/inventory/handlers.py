@@ -4,10 +4,10 @@ from uuid import UUID
 
 from apps.inventory import services
 from protos.order_pb2 import OrderPaid
-from shop.events.handlers import on
-from shop.jobs.clock import every
+from severable.events import on
+from severable.jobs import periodic
 
-every(seconds=60)(services.expire_reservations)
+periodic(seconds=60)(services.expire_reservations)
 
 
 @on(OrderPaid)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from django.db.models import QuerySet
 
 from apps.inventory.models import Product
-from shop.refusal import NotFound
+from severable.errors import NotFound
 
 
 class ProductNotFound(NotFound):

@@ -8,8 +8,8 @@ from protos.inventory_pb2_grpc import (
     InventoryServiceServicer,
     add_InventoryServiceServicer_to_server,
 )
-from shop.refusal import Invalid, uuid_of
-from shop.rpc.registry import serve
+from severable.errors import Invalid, uuid_of
+from severable.rpc import serve
 
 
 @serve(add_InventoryServiceServicer_to_server)

@@ -11,8 +11,8 @@ from django.utils import timezone
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
 from apps.inventory.queries import ProductNotFound
 from protos import inventory_pb2 as pb
-from shop.events.store import record
-from shop.refusal import Conflict, Invalid
+from severable.errors import Conflict, Invalid
+from severable.events import append
 
 # Longer than any order takes to be paid or given up; a safety net, not a part of the way.
 HOLD = timedelta(hours=24)
@@ -71,12 +71,12 @@ def add_product(
     product, created = Product.objects.update_or_create(
         sku=sku, defaults=said, create_defaults=said | {"available": available}
     )
-    record(
+    append(
         pb.ProductChanged(sku=sku, name=name, unit_price=unit_price, currency=currency),
         stream=product.stream,
     )
     if created and available:
-        record(_restocked(product, available), stream=product.stream)
+        append(_restocked(product, available), stream=product.stream)
     return product
 
 
@@ -92,7 +92,7 @@ def restock(*, key: UUID, sku: str, quantity: int) -> Product:
         Restock.objects.create(key=key, product=product, quantity=quantity)
         product.available += quantity
         product.save(update_fields=["available", "updated_at"])
-        record(_restocked(product, quantity), stream=product.stream)
+        append(_restocked(product, quantity), stream=product.stream)
     return product
 
 
@@ -122,7 +122,7 @@ def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
         for sku, quantity in wanted
     )
     prefetch_related_objects([reservation], "lines")
-    record(
+    append(
         pb.StockReserved(
             order_id=str(order_id),
             lines=priced(reservation),
@@ -146,7 +146,7 @@ def release(*, order_id: UUID) -> None:
         Reservation.objects.filter(order_id=order_id).update(state=State.RELEASED)
         return
     _give_back(reservation, State.RELEASED)
-    record(
+    append(
         pb.StockReleased(order_id=str(order_id), lines=_lines(reservation)),
         stream=reservation.stream,
     )
@@ -164,7 +164,7 @@ def sell(*, order_id: UUID) -> None:
     for line in _sorted(reservation):
         Product.objects.filter(sku=line.product_id).update(held=F("held") - line.quantity)
     Reservation.objects.filter(order_id=order_id).update(state=State.SOLD)
-    record(
+    append(
         pb.StockSold(order_id=str(order_id), lines=_lines(reservation)), stream=reservation.stream
     )
 
@@ -177,7 +177,7 @@ def expire_reservations() -> None:
             reservation = Reservation.objects.select_for_update().get(order_id=order_id)
             if reservation.state == State.HELD:
                 _give_back(reservation, State.EXPIRED)
-                record(
+                append(
                     pb.ReservationExpired(order_id=str(order_id), lines=_lines(reservation)),
                     stream=reservation.stream,
                 )

@@ -3,8 +3,7 @@
 from django.contrib import admin
 
 from apps.notifications.models import Notification
-from shop.backoffice import link, short
-from shop.jobs.admin import JobAdmin
+from severable.admin import JobAdmin, link, short
 
 
 @admin.register(Notification)

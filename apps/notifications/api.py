@@ -6,9 +6,7 @@ from rest_framework import generics, serializers
 
 from apps.notifications import queries
 from apps.notifications.models import Notification
-from shop.api.auth import caller_id
-from shop.api.pagination import NewestFirst
-from shop.api.throttling import ReadLimit
+from severable.api import NewestFirst, ReadLimit, caller_id
 
 
 class NotificationSerializer(serializers.ModelSerializer[Notification]):

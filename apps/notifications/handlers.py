@@ -20,10 +20,9 @@ from protos.user_pb2 import (
     UserResponse,
 )
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.envelope import type_of
-from shop.events.handlers import on
-from shop.refusal import NotFound, from_error
-from shop.rpc.stubs import stub
+from severable.errors import NotFound, from_error
+from severable.events import on, type_of
+from severable.rpc import stub
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def confirmation(event: EmailConfirmationRequested) -> EmailConfirmation:
     return stub(UserServiceStub).CreateEmailConfirmation(request)
 
 
-@on(EmailConfirmationRequested, ask=confirmation)
+@on(EmailConfirmationRequested, prefetch=confirmation)
 def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> None:
     # The address may be a stranger's: nothing that the account's owner typed is in this mail.
     if to.url:
@@ -70,7 +69,7 @@ def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> N
         )
 
 
-@on(UserRegistered, ask=recipient)
+@on(UserRegistered, prefetch=recipient)
 def welcome(event: UserRegistered, to: Recipient | None) -> None:
     if to and to.preferences.account_mails:
         notify(
@@ -82,28 +81,28 @@ def welcome(event: UserRegistered, to: Recipient | None) -> None:
         )
 
 
-@on(OrderCreated, ask=recipient)
+@on(OrderCreated, prefetch=recipient)
 def tell_created(event: OrderCreated, to: Recipient | None) -> None:
     _tell(event, to, "We have your order", "we have your order and will tell you how it goes on.")
 
 
-@on(OrderPaid, ask=recipient)
+@on(OrderPaid, prefetch=recipient)
 def tell_paid(event: OrderPaid, to: Recipient | None) -> None:
     amount = f"{event.total / 100:.2f} {event.currency}"
     _tell(event, to, "Your order is paid", f"your order over {amount} is paid. We pack it now.")
 
 
-@on(OrderRejected, ask=recipient)
+@on(OrderRejected, prefetch=recipient)
 def tell_rejected(event: OrderRejected, to: Recipient | None) -> None:
     _tell(event, to, "We could not take your order", f"your order failed. {event.detail}")
 
 
-@on(OrderCancelled, ask=recipient)
+@on(OrderCancelled, prefetch=recipient)
 def tell_cancelled(event: OrderCancelled, to: Recipient | None) -> None:
     _tell(event, to, "Your order is cancelled", "your order is cancelled. You pay nothing.")
 
 
-@on(OrderShipped, ask=recipient)
+@on(OrderShipped, prefetch=recipient)
 def tell_shipped(event: OrderShipped, to: Recipient | None) -> None:
     _tell(event, to, "Your order is on its way", "your order has left our house.")
 

@@ -8,8 +8,8 @@ from protos.notification_pb2_grpc import (
     NotificationServiceServicer,
     add_NotificationServiceServicer_to_server,
 )
-from shop.refusal import uuid_of
-from shop.rpc.registry import serve
+from severable.errors import uuid_of
+from severable.rpc import serve
 
 
 @serve(add_NotificationServiceServicer_to_server)

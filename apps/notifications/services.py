@@ -11,12 +11,23 @@ the same Message-ID: mail servers and programs that compare those show one. And 
 arrive in any order; each names what it tells of.
 """
 
+import threading
+from email.utils import format_datetime
 from uuid import UUID
 
+from django.core.mail import EmailMessage
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from apps.notifications.models import Notification
-from shop.jobs.tasks import nudge_on_commit
+from severable.jobs import NotYet, enqueue_on_commit, executes
+
+# Mails that one worker sends at a time: half of its threads, so that a slow mail server leaves
+# the others to everything else. The rest is deferred.
+MAX_SENDING = 2
+SLOT_WAIT = 0.1  # seconds
+
+_slots = threading.BoundedSemaphore(MAX_SENDING)
 
 
 def notify(
@@ -40,5 +51,30 @@ def notify(
         confidential=confidential,
         due_at=Now(),
     )
-    nudge_on_commit(notification)
+    enqueue_on_commit(notification)
     return notification
+
+
+@executes(Notification)
+def send(notification: Notification) -> None:
+    """Send a mail, unless as many are being sent as this worker may send at once."""
+    if not _slots.acquire(timeout=SLOT_WAIT):
+        # 1, 2, 4 … 60 seconds: what waits for a slow server must not keep the worker busy.
+        raise NotYet("others are being sent", notification.backoff().total_seconds())
+    try:
+        with notification.renewed():
+            _send(notification)
+    finally:
+        _slots.release()
+    _note_sent(notification)
+
+
+def _send(mail: Notification) -> None:
+    headers = {"Message-ID": mail.message_id, "Date": format_datetime(mail.created_at)}
+    EmailMessage(mail.subject, mail.body, to=[mail.email], headers=headers).send()
+
+
+def _note_sent(mail: Notification) -> None:
+    # Also if the lease was lost: another attempt would send it again.
+    sent = Notification.objects.filter(pk=mail.pk).exclude(state=Notification.State.DONE)
+    sent.update(state=Notification.State.DONE, due_at=None, error="", sent_at=timezone.now())

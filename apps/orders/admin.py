@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.orders import queries, services
 from apps.orders.models import Order, OrderLine, Parcel
-from shop.backoffice import Record, Rows, joined, label, link, money, row_action, rows, short, told
+from severable.admin import Record, Rows, joined, label, link, money, row_action, rows, short, told
 
 STATUSES = {
     Order.Status.PENDING: "info",
@@ -50,7 +50,7 @@ class OrderAdmin(Record):
     actions = ["ship", "cancel"]
     actions_detail = ["ship_one", "cancel_one"]
     inlines = [Lines]
-    change_form_after_template = "backoffice/story.html"
+    change_form_after_template = "severable/story.html"
     fields = [
         ("id", "shown_status"),
         ("customer_name", "shown_total"),
@@ -96,8 +96,8 @@ class OrderAdmin(Record):
             rows("inventory.reservation", "reservation", order_id=order.id),
             rows("orders.parcel", "parcel", order=order.id),
             rows("notifications.notification", "mails", order_id=order.id),
-            rows("saga.saga", "sagas", key=order.id),
-            rows("events.event", "events", stream=order.stream),
+            rows("severable_saga.saga", "sagas", key=order.id),
+            rows("severable_events.event", "events", stream=order.stream),
         )
 
 

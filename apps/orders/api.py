@@ -13,16 +13,21 @@ from rest_framework.views import APIView
 from apps.orders import queries, services
 from apps.orders.models import Order
 from apps.orders.saga import PLACE
-from shop.api.auth import caller_id, may, permitted
-from shop.api.errors import PROBLEM, refusal_problem
-from shop.api.idempotency import Idempotent
-from shop.api.pagination import NewestFirst
-from shop.api.schema import ProblemSerializer
-from shop.api.throttling import OrderLimit, ReadLimit
-from shop.api.validation import validated
-from shop.rpc import deadline
-from shop.saga import driver
-from shop.saga.models import Saga
+from severable.api import (
+    PROBLEM,
+    Idempotent,
+    NewestFirst,
+    OrderLimit,
+    ProblemSerializer,
+    ReadLimit,
+    caller_id,
+    domain_error_problem,
+    may,
+    permitted,
+    validated,
+)
+from severable.rpc import deadline
+from severable.saga import Saga, driver
 
 ADMIN = "admin:orders"
 SHIP = "orders:ship"
@@ -158,9 +163,9 @@ def _place(view: Idempotent, request: Request, user_id: int, data: dict[str, Any
 
 def _refused(order: Order, headers: dict[str, str]) -> Response:
     run = Saga.of(PLACE.name, order.id)
-    refusal = driver.refusal_of(run) if run else None
+    refusal = driver.domain_error_of(run) if run else None
     assert refusal
-    body = refusal_problem(refusal, order_id=str(order.id))
+    body = domain_error_problem(refusal, order_id=str(order.id))
     return Response(body, body["status"], headers=headers, content_type=PROBLEM)
 
 

@@ -8,11 +8,10 @@ from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid
 from protos.payment_pb2 import PaymentRefunded
 from protos.user_pb2 import GetUserRequest, UserResponse
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.handlers import on
-from shop.jobs.models import NotYet
-from shop.jobs.tasks import nudge_on_commit
-from shop.rpc.stubs import stub
-from shop.saga.models import Saga
+from severable.events import on
+from severable.jobs import NotYet, enqueue_on_commit
+from severable.rpc import stub
+from severable.saga import Saga
 
 UNDECIDED = 5.0  # seconds
 
@@ -31,7 +30,7 @@ def give_back(event: OrderCancelled) -> None:
     _nudge(saga.CANCEL.name, event.order_id)
 
 
-@on(OrderPaid, ask=customer)
+@on(OrderPaid, prefetch=customer)
 def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
     services.pack(order_id=UUID(event.order_id), name=customer.name, address=customer.address)
 
@@ -49,4 +48,4 @@ def cancel_refunded(event: PaymentRefunded) -> None:
 def _nudge(name: str, order_id: str) -> None:
     run = Saga.of(name, order_id)
     if run and not run.ended:
-        nudge_on_commit(run)
+        enqueue_on_commit(run)

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from shop.refusal import Conflict
+from severable.errors import Conflict
 
 
 class IllegalTransition(Conflict):

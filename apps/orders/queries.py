@@ -11,11 +11,10 @@ from apps.orders.models import Order
 from protos import order_pb2 as pb
 from protos.user_pb2 import GetUserRequest
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.models import Event
-from shop.refusal import NotFound
-from shop.rpc.stubs import cached_stub
-from shop.saga import story
-from shop.saga.models import SagaLog
+from severable.caching import cached_stub
+from severable.errors import NotFound
+from severable.events import Event
+from severable.saga import SagaLog, story
 
 
 class OrderNotFound(NotFound):

@@ -5,8 +5,8 @@ from typing import Any
 from apps.orders import queries
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
-from shop.refusal import uuid_of
-from shop.rpc.registry import serve
+from severable.errors import uuid_of
+from severable.rpc import serve
 
 
 @serve(add_OrderServiceServicer_to_server)

@@ -1,4 +1,4 @@
-"""How an order is placed and how a paid one is cancelled: the steps, and how each is undone."""
+"""The steps of placing an order and of cancelling a paid one, with their compensations."""
 
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from protos import inventory_pb2, order_pb2, payment_pb2, user_pb2
 from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.store import record
-from shop.refusal import Invalid, NotFound, from_error
-from shop.rpc.stubs import stub
-from shop.saga.definition import Data, Definition, Step, define
+from severable.errors import Invalid, NotFound, from_error
+from severable.events import append
+from severable.rpc import stub
+from severable.saga import Data, Definition, Step, define
 
 
 class UnknownUser(Invalid):
@@ -88,13 +88,13 @@ def write_prices(data: Data) -> None:
 
 
 def mark_paid(data: Data) -> None:
-    """Refused where the order has been cancelled meanwhile: then all is undone."""
+    """Refuse an order that was cancelled meanwhile: then all is compensated."""
     order = _locked(data)
     order.become(Order.Status.PAID)
     order.payment_id = UUID(data["payment_id"])
     order.save(update_fields=["status", "payment_id", "updated_at"])
     data.pop("token")
-    record(
+    append(
         order_pb2.OrderPaid(
             order_id=str(order.id),
             user_id=order.user_id,
@@ -115,7 +115,7 @@ def mark_rejected(data: Data, reason: str, detail: str) -> None:
     order.become(Order.Status.REJECTED)
     order.reason, order.detail = reason, detail[:500]
     order.save(update_fields=["status", "reason", "detail", "updated_at"])
-    record(
+    append(
         order_pb2.OrderRejected(
             order_id=str(order.id), user_id=order.user_id, reason=reason, detail=detail
         ),
@@ -133,10 +133,10 @@ PLACE = define(
         context="orders",
         steps=(
             Step("customer", find_customer),
-            Step("stock", reserve, undo=release, then=write_prices),
-            Step("payment", pay, undo=refund, then=mark_paid),
+            Step("stock", reserve, compensation=release, on_success=write_prices),
+            Step("payment", pay, compensation=refund, on_success=mark_paid),
         ),
-        undone=mark_rejected,
+        on_compensated=mark_rejected,
     )
 )
 
@@ -145,6 +145,6 @@ CANCEL = define(
         name="cancel_order",
         context="orders",
         steps=(Step("refund", refund), Step("release", release)),
-        patience=None,
+        timeout=None,
     )
 )

@@ -12,11 +12,10 @@ from apps.orders.models import Order, OrderLine, Parcel
 from protos import order_pb2 as pb
 from protos.payment_pb2 import CloseRequest
 from protos.payment_pb2_grpc import PaymentServiceStub
-from shop.events.store import record
-from shop.refusal import OutcomeUnknown, from_error
-from shop.rpc.stubs import stub
-from shop.saga import driver
-from shop.saga.models import Saga
+from severable.errors import OutcomeUnknown, from_error
+from severable.events import append
+from severable.rpc import stub
+from severable.saga import Saga, driver
 
 Status = Order.Status
 Wanted = list[tuple[str, int]]
@@ -50,7 +49,7 @@ def cancel(*, order_id: UUID) -> Order:
     paid = order.status == Status.PAID
     order.become(Status.CANCELLED)
     order.save(update_fields=["status", "updated_at"])
-    record(pb.OrderCancelled(order_id=str(order.id), user_id=order.user_id), stream=order.stream)
+    append(pb.OrderCancelled(order_id=str(order.id), user_id=order.user_id), stream=order.stream)
     if paid:
         driver.start(saga.CANCEL, order.id, {"order_id": str(order.id)}, claimed=False)
     return order
@@ -82,7 +81,7 @@ def _mark_shipped(order_id: UUID) -> Order:
     order.become(Status.SHIPPED)
     order.save(update_fields=["status", "updated_at"])
     Parcel.objects.filter(order=order).update(shipped_at=timezone.now())
-    record(pb.OrderShipped(order_id=str(order.id), user_id=order.user_id), stream=order.stream)
+    append(pb.OrderShipped(order_id=str(order.id), user_id=order.user_id), stream=order.stream)
     return order
 
 
@@ -100,7 +99,7 @@ def _create(order_id: UUID, user_id: int, wanted: Wanted, data: dict[str, Any], 
     OrderLine.objects.bulk_create(
         OrderLine(order=order, sku=sku, quantity=quantity) for sku, quantity in wanted
     )
-    record(
+    append(
         pb.OrderCreated(
             order_id=str(order_id),
             user_id=user_id,

@@ -4,8 +4,18 @@ from django.contrib import admin
 
 from apps.payments import services
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
-from shop.backoffice import Record, Rows, joined, label, link, money, row_action, rows, short
-from shop.jobs.admin import JobAdmin
+from severable.admin import (
+    JobAdmin,
+    Record,
+    Rows,
+    joined,
+    label,
+    link,
+    money,
+    row_action,
+    rows,
+    short,
+)
 
 STATUSES = {
     Payment.Status.PENDING: "info",
@@ -81,7 +91,7 @@ class PaymentAdmin(Record):
         return joined(
             rows("payments.refund", "refund", payment=payment.id),
             rows("payments.testcharge", "the test provider's charge", key=payment.id),
-            rows("events.event", "events", stream=payment.stream),
+            rows("severable_events.event", "events", stream=payment.stream),
         )
 
 

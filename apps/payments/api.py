@@ -10,8 +10,7 @@ from rest_framework.views import APIView
 
 from apps.payments import queries, services
 from apps.payments.models import Payment
-from shop.api.auth import caller_id, may, permitted
-from shop.api.idempotency import Idempotent
+from severable.api import Idempotent, caller_id, may, permitted
 
 REFUND = "payments:refund"
 
@@ -50,8 +49,8 @@ class RefundPayment(Idempotent):
     def post(self, request: Request, payment_id: UUID) -> Response:
         """Give the money back. 202 where that takes longer; it then goes on by itself."""
         payment = services.refund_payment(payment_id=payment_id)
-        under_way = payment.status == Payment.Status.REFUNDING
+        in_flight = payment.status == Payment.Status.REFUNDING
         return Response(
             PaymentSerializer(payment).data,
-            status.HTTP_202_ACCEPTED if under_way else status.HTTP_200_OK,
+            status.HTTP_202_ACCEPTED if in_flight else status.HTTP_200_OK,
         )

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from shop.jobs.models import Job
+from severable.jobs import Job
 
 
 class Payment(models.Model):
@@ -67,11 +67,6 @@ class Refund(Job):
     @property
     def queue(self) -> str:
         return "payments"
-
-    def work(self) -> None:
-        from apps.payments.services import give_back
-
-        give_back(self)
 
 
 class LedgerEntry(models.Model):

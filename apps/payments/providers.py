@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils.module_loading import import_string
 
 from apps.payments.models import TestCharge
-from shop.refusal import Declined, OutcomeUnknown
+from severable.errors import Declined, OutcomeUnknown
 
 
 class CardDeclined(Declined):

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from apps.payments.models import Payment
-from shop.refusal import NotFound
+from severable.errors import NotFound
 
 
 class PaymentNotFound(NotFound):

@@ -6,8 +6,8 @@ from apps.payments import queries, services
 from apps.payments.models import Payment
 from protos import payment_pb2 as pb
 from protos.payment_pb2_grpc import PaymentServiceServicer, add_PaymentServiceServicer_to_server
-from shop.refusal import Invalid, OutcomeUnknown, uuid_of
-from shop.rpc.registry import serve
+from severable.errors import Invalid, OutcomeUnknown, uuid_of
+from severable.rpc import serve
 
 
 @serve(add_PaymentServiceServicer_to_server)

@@ -19,10 +19,10 @@ from apps.payments.providers import provider
 from protos.payment_pb2 import PaymentDeclined, PaymentReceived, PaymentRefunded
 from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.store import record
-from shop.refusal import Conflict, Declined, OutcomeUnknown, from_error
-from shop.rpc.deadline import remaining
-from shop.rpc.stubs import stub
+from severable.errors import Conflict, Declined, OutcomeUnknown, from_error
+from severable.events import append
+from severable.jobs import executes
+from severable.rpc import remaining, stub
 
 Status = Payment.Status
 
@@ -105,8 +105,9 @@ def close(*, order_id: UUID) -> Payment:
     return payment
 
 
-def give_back(refund: Refund) -> None:
-    """Work on a refund that is held."""
+@executes(Refund)
+def execute_refund(refund: Refund) -> None:
+    """Return the money of a payment, then note it."""
     payment = refund.payment
     _return(payment)
     with transaction.atomic():
@@ -115,7 +116,7 @@ def give_back(refund: Refund) -> None:
         taken = payment.amount if payment.entries.exists() else 0
         if taken:
             _post(payment, debit="sales", credit=_source(payment))
-        record(PaymentRefunded(**_facts(payment) | {"amount": taken}), stream=payment.stream)
+        append(PaymentRefunded(**_facts(payment) | {"amount": taken}), stream=payment.stream)
 
 
 def _refund(order_id: UUID, *, even_closed: bool) -> Payment:
@@ -157,7 +158,7 @@ def _settle_declined(payment_id: UUID, reason: str) -> None:
     if payment.status == Status.PENDING:
         payment.status, payment.reason = Status.DECLINED, reason[:200]
         payment.save(update_fields=["status", "reason", "updated_at"])
-        record(PaymentDeclined(**_facts(payment), reason=reason), stream=payment.stream)
+        append(PaymentDeclined(**_facts(payment), reason=reason), stream=payment.stream)
 
 
 def _settle_paid(payment_id: UUID) -> Payment:
@@ -167,7 +168,7 @@ def _settle_paid(payment_id: UUID) -> Payment:
             payment.status = Status.PAID
             payment.save(update_fields=["status", "updated_at"])
             _post(payment, debit=_source(payment), credit="sales")
-            record(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
+            append(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
     # A refund may have come while the money was being taken. It then did not find what it was
     # to give back, or did: to give back again is harmless.
     # Another attempt may have been declined meanwhile: its word counts, so that goes back, too.

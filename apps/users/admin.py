@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from apps.users import confirmations, services, sessions
 from apps.users.models import CreditEntry, Preferences, Session, User
-from shop.backoffice import BackOffice, Record, joined, link, money, row_action, rows, short
+from severable.admin import ContextAdmin, Record, joined, link, money, row_action, rows, short
 
 PROFILE = ["name", "email", "address"]
 ACCESS = ["is_active", "is_staff", "is_superuser", "granted"]
@@ -99,7 +99,7 @@ def _confirm(user: User) -> None:
 
 
 @admin.register(User)
-class UserAdmin(BackOffice, DjangoUserAdmin):
+class UserAdmin(ContextAdmin, DjangoUserAdmin):
     icon = "person"
     form = UserForm
     add_form = NewUserForm
@@ -198,12 +198,12 @@ class UserAdmin(BackOffice, DjangoUserAdmin):
             rows("users.creditentry", "store credit", user=user.pk),
             rows("users.session", "sign-ins", user=user.pk),
             link("users.preferences", user.pk, "preferences"),
-            rows("events.event", "events", stream=user.stream),
+            rows("severable_events.event", "events", stream=user.stream),
         )
 
 
 @admin.register(Preferences)
-class PreferencesAdmin(BackOffice):
+class PreferencesAdmin(ContextAdmin):
     icon = "tune"
     list_display = ["user", "order_mails", "account_mails"]
     list_filter = ["order_mails", "account_mails"]
@@ -263,7 +263,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(BackOffice, DjangoGroupAdmin):
+class GroupAdmin(ContextAdmin, DjangoGroupAdmin):
     """Groups, which others than superusers can only see: they could give themselves all rights."""
 
     icon = "group"

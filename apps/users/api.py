@@ -16,13 +16,18 @@ from rest_framework.views import APIView
 
 from apps.users import confirmations, queries, services, sessions
 from apps.users.models import User, no_controls, one_line
-from shop.api import keys, limits
-from shop.api.auth import caller_id, may, permitted
-from shop.api.errors import PROBLEM
-from shop.api.idempotency import Idempotent
-from shop.api.schema import ProblemSerializer
-from shop.api.throttling import SignUpLimit
-from shop.api.validation import validated
+from severable.api import (
+    PROBLEM,
+    Idempotent,
+    ProblemSerializer,
+    SignUpLimit,
+    caller_id,
+    key_ring,
+    limits,
+    may,
+    permitted,
+    validated,
+)
 
 CREDIT = "users:credit"
 
@@ -257,4 +262,4 @@ class PublicKeys(APIView):
     @extend_schema(responses=OpenApiResponse(description="A JSON Web Key Set (RFC 7517)"))
     def get(self, request: Request) -> Response:
         """The keys that verify this shop's tokens."""
-        return Response({"keys": keys.public_keys()})
+        return Response({"keys": key_ring.public_keys()})

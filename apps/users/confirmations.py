@@ -18,9 +18,9 @@ from django.utils import timezone
 from apps.users import queries
 from apps.users.models import User
 from protos.user_pb2 import EmailConfirmationRequested, EmailConfirmed
-from shop.api import limits
-from shop.events.store import record
-from shop.refusal import Conflict, Invalid
+from severable.api import limits
+from severable.errors import Conflict, Invalid
+from severable.events import append
 
 SALT = "users.confirmations"
 MAX_AGE = timedelta(days=3)
@@ -95,7 +95,7 @@ def _request(user: User) -> None:
     address = sha256(user.email.encode()).hexdigest()
     limits.count(f"confirmation user-{user.id}", PER_ACCOUNT, ACCOUNT_WINDOW)
     limits.count(f"confirmation {address}", PER_ADDRESS, ADDRESS_WINDOW)
-    record(EmailConfirmationRequested(user_id=user.id), stream=user.stream)
+    append(EmailConfirmationRequested(user_id=user.id), stream=user.stream)
 
 
 def _confirm(user: User) -> None:
@@ -103,4 +103,4 @@ def _confirm(user: User) -> None:
         return
     user.email_confirmed_at = timezone.now()
     user.save(update_fields=["email_confirmed_at"])
-    record(EmailConfirmed(user_id=user.id, email=user.email), stream=user.stream)
+    append(EmailConfirmed(user_id=user.id, email=user.email), stream=user.stream)

@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from apps.users import confirmations
-from shop.api import limits
+from severable.api import limits
 
 
 # The token is the proof that another site cannot give, so there is no cookie to protect.

@@ -1,7 +1,7 @@
 """What can be asked about users."""
 
 from apps.users.models import Preferences, User
-from shop.refusal import NotFound
+from severable.errors import NotFound
 
 
 class UserNotFound(NotFound):

@@ -7,8 +7,8 @@ from apps.users.api import ProfileSerializer
 from apps.users.models import User
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
-from shop.refusal import Invalid
-from shop.rpc.registry import serve
+from severable.errors import Invalid
+from severable.rpc import serve
 
 
 @serve(add_UserServiceServicer_to_server)

@@ -17,8 +17,8 @@ from protos.user_pb2 import (
     UserRegistered,
     UserUpdated,
 )
-from shop.events.store import record
-from shop.refusal import Declined, Exists
+from severable.errors import Declined, Exists
+from severable.events import append
 
 
 class Taken(Exists):
@@ -93,7 +93,7 @@ def update_profile(
             changes["email_confirmed_at"] = None
         if changes:
             _change(user, changes)
-            record(
+            append(
                 UserUpdated(
                     user_id=user.id, name=user.name, email=user.email, address=user.address
                 ),
@@ -121,7 +121,7 @@ def set_access(
     for name, value in wanted.items():
         setattr(user, name, value)
     user.save(update_fields=list(wanted))
-    record(
+    append(
         AccessChanged(
             user_id=user.id,
             active=is_active,
@@ -139,7 +139,7 @@ def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> 
     user = queries.locked(user_id)
     wanted = {"order_mails": order_mails, "account_mails": account_mails}
     preferences, _ = Preferences.objects.update_or_create(user=user, defaults=wanted)
-    record(PreferencesChanged(user_id=user_id, **wanted), stream=user.stream)
+    append(PreferencesChanged(user_id=user_id, **wanted), stream=user.stream)
     return preferences
 
 
@@ -188,7 +188,7 @@ def _add(user: User, same: QuerySet[User]) -> User:
         with transaction.atomic():
             user.save()
             Preferences.objects.create(user=user)
-            record(
+            append(
                 UserRegistered(user_id=user.id, name=user.name, email=user.email),
                 stream=user.stream,
             )
@@ -219,7 +219,7 @@ def _enter(user: User, key: str, amount: int, reason: str) -> None:
     if amount:
         user.credit += amount
         user.save(update_fields=["credit"])
-        record(
+        append(
             CreditChanged(user_id=user.id, amount=amount, balance=user.credit, reason=reason),
             stream=user.stream,
         )

@@ -10,8 +10,8 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 
 from apps.users.models import Session, User
-from shop.api.auth import AccessToken, ring
-from shop.refusal import Unauthenticated
+from severable.api import AccessToken, ring
+from severable.errors import Unauthenticated
 
 
 class BadCredentials(Unauthenticated):

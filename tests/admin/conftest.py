@@ -15,10 +15,10 @@ from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users import sessions
 from apps.users.models import User
-from shop.api.models import Attempts
-from shop.events import unreadable
-from shop.events.models import RefusedEvent, RelayPosition, Subscription, TransactionOffset
-from shop.jobs.models import Lease
+from severable.api.models import Attempts
+from severable.events import unreadable
+from severable.events.models import RefusedEvent, RelayPosition, Subscription, TransactionOffset
+from severable.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 

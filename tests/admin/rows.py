@@ -14,18 +14,18 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import CreditEntry, Preferences, Session, User
-from shop.api.models import Attempts, IdempotencyKey
-from shop.events.models import (
+from severable.api.models import Attempts, IdempotencyKey
+from severable.events.models import (
     Delivery,
     Event,
+    MalformedMessage,
     RefusedEvent,
     RelayPosition,
     Subscription,
     TransactionOffset,
-    Unreadable,
 )
-from shop.jobs.models import Lease
-from shop.saga.models import Saga, SagaLog
+from severable.jobs.models import Lease
+from severable.saga.models import Saga, SagaLog
 
 NOW = timezone.now()
 
@@ -77,7 +77,7 @@ def key(n: int) -> IdempotencyKey:
 
 
 def log(n: int) -> SagaLog:
-    return SagaLog.objects.create(saga=saga(n), step="stock", action="do", outcome="done")
+    return SagaLog.objects.create(saga=saga(n), step="stock", action="execute", outcome="done")
 
 
 def notification(n: int) -> Notification:
@@ -104,7 +104,7 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
     Delivery: delivery,
     Subscription: lambda n: Subscription.objects.create(handler=f"h{n}"),
     RefusedEvent: lambda n: RefusedEvent.objects.create(event_id=UUID(int=n), type="t", stream="s"),
-    Unreadable: lambda n: Unreadable.objects.create(
+    MalformedMessage: lambda n: MalformedMessage.objects.create(
         queue="orders", body="{", headers={}, error=f"e{n}"
     ),
     RelayPosition: lambda n: RelayPosition.objects.create(name=f"r{n}"),
@@ -133,7 +133,7 @@ def entry(of: Payment, n: int) -> None:
 
 
 def logged(of: Saga, n: int) -> None:
-    SagaLog.objects.create(saga=of, step="stock", action="do", outcome="done")
+    SagaLog.objects.create(saga=of, step="stock", action="execute", outcome="done")
 
 
 GROW = [(order, line), (MAKE[Reservation], reserved), (payment, entry), (saga, logged)]

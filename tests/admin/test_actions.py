@@ -14,10 +14,10 @@ from apps.orders.models import Order
 from apps.payments.models import Payment
 from apps.users import sessions
 from apps.users.models import Session, User
-from shop.events import handlers
-from shop.events.models import Delivery, Event
-from shop.jobs.models import Job
-from shop.saga.models import Saga
+from severable.events import handlers
+from severable.events.models import Delivery, Event
+from severable.jobs.models import Job
+from severable.saga.models import Saga
 from tests.admin import rows
 from tests.admin.conftest import messages_of
 from tests.admin.test_pages import listed, page

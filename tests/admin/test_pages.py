@@ -14,8 +14,8 @@ from django.urls import NoReverseMatch, reverse
 
 from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine
-from shop import backoffice
-from shop.saga.models import Saga
+from severable.admin import site as backoffice
+from severable.saga.models import Saga
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +43,7 @@ def queries(client: Client, url: str) -> int:
 def test_every_model_of_ours_can_be_seen() -> None:
     """A model that nobody registered, or that only appears on no other's page."""
     inlines = {i.model for a in admin.site._registry.values() for i in a.inlines}
-    ours = {m for m in apps.get_models() if m.__module__.startswith(("apps.", "shop."))}
+    ours = {m for m in apps.get_models() if m.__module__.startswith(("apps.", "severable."))}
     assert ours <= set(admin.site._registry) | inlines
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from apps.users.models import User
-from shop.backoffice import Record
+from severable.admin.site import Record
 from tests.admin import rows
 from tests.admin.test_pages import MODELS, each_model, listed, page
 from tests.api.routes import patterns
@@ -25,9 +25,9 @@ ROW = "<path:object_id>/"
 OF_A_MODEL = {"", "add/", ROW, f"{ROW}history/", f"{ROW}delete/", f"{ROW}change/"}
 # The buttons of a row's page, of which each needs Django's permission to change the model's rows.
 BUTTONS = {
-    "events/delivery": {"retry_one", "replay_one", "discard_one"},
-    "events/refusedevent": {"dismiss_one"},
-    "saga/saga": {"retry_one"},
+    "severable_events/delivery": {"retry_one", "replay_one", "discard_one"},
+    "severable_events/refusedevent": {"dismiss_one"},
+    "severable_saga/saga": {"retry_one"},
     "users/user": {"give_credit", "confirm_one"},
     "users/session": {"end_one"},
     "inventory/product": {"restock"},
@@ -251,14 +251,14 @@ def test_a_list_is_not_narrowed_by_what_it_does_not_declare(model: Any, desk: Cl
 @pytest.mark.parametrize(
     ("path", "lookup"),
     [
-        ("saga/saga", "data__token__startswith"),
-        ("saga/saga", "data__has_key"),
-        ("saga/sagalog", "saga__data__token__startswith"),
+        ("severable_saga/saga", "data__token__startswith"),
+        ("severable_saga/saga", "data__has_key"),
+        ("severable_saga/sagalog", "saga__data__token__startswith"),
         ("users/user", "password__startswith"),
         ("users/session", "user__password__startswith"),
         ("users/session", "token_id__startswith"),
         ("users/creditentry", "user__email__startswith"),
-        ("api/idempotencykey", "operation_id__startswith"),
+        ("severable_api/idempotencykey", "operation_id__startswith"),
         ("orders/order", "user_id__gte"),
     ],
 )

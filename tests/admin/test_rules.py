@@ -12,8 +12,8 @@ from django.test import Client
 from apps.inventory.models import Product
 from apps.users import services
 from apps.users.models import Preferences, User
-from shop.backoffice import Record
-from shop.events.models import Event
+from severable.admin.site import Record
+from severable.events.models import Event
 from tests.admin import rows
 from tests.admin.conftest import messages_of
 from tests.admin.test_pages import listed, page

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from shop.api.idempotency import Idempotent
+from severable.api.idempotency import Idempotent
 from tests.api.routes import served
 from tests.conftest import ClientFor
 

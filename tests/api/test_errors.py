@@ -22,7 +22,7 @@ from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from shop.events.models import Event
+from severable.events.models import Event
 from shop.wsgi import application
 from tests.conftest import ClientFor
 
@@ -197,7 +197,7 @@ def test_a_process_without_a_database_lives_but_is_not_ready(
     def down(*args: Any) -> None:
         raise OperationalError(SECRET)
 
-    monkeypatch.setattr("shop.telemetry.health.MigrationExecutor", down)
+    monkeypatch.setattr("severable.api.health.MigrationExecutor", down)
     answer = client.get("/health/ready")
 
     assert (answer.status_code, client.get("/health/live").status_code) == (503, 200)

@@ -22,10 +22,10 @@ from apps.orders.models import Order
 from apps.payments.models import TestCharge
 from apps.payments.providers import TestProvider
 from apps.users.models import User
-from shop.api.abandoned import abandoned
-from shop.api.idempotency import purge_old_keys
-from shop.api.models import IdempotencyKey
-from shop.saga.models import Saga
+from severable.api.abandoned import abandoned
+from severable.api.idempotency import purge_old_keys
+from severable.api.models import IdempotencyKey
+from severable.saga.models import Saga
 from tests.conftest import ClientFor, MakeUser
 from tests.threads import together
 
@@ -203,7 +203,7 @@ def killed(*args: Any, **kwargs: Any) -> None:
         "apps.payments.services.provider",
         "apps.payments.services._settle_paid",
         "apps.orders.services.queries.order",
-        "shop.api.idempotency.Idempotent._keep",
+        "severable.api.idempotency.Idempotent._keep",
     ],
 )
 def test_after_a_crash_the_same_request_goes_on_where_it_was(
@@ -271,9 +271,9 @@ def stocker(make_user: MakeUser, mug: Product, client_for: ClientFor) -> APIClie
 @pytest.mark.parametrize(
     "where",
     [
-        "shop.api.idempotency._claim",
+        "severable.api.idempotency._claim",
         "apps.inventory.services.restock",
-        "shop.api.idempotency.Idempotent._keep",
+        "severable.api.idempotency.Idempotent._keep",
     ],
 )
 @pytest.mark.parametrize("first", ["before", "after"])

@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import get_resolver
 
 from apps.users.models import User
-from shop.rpc.registry import registry
-from shop.rpc.transcoding import rule
+from severable.rpc.server.registry import registry
+from severable.rpc.transcoding import rule
 from tests.api.routes import patterns
 from tests.conftest import ClientFor, MakeUser
 

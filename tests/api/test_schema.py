@@ -13,7 +13,7 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.api import documents
+from severable.api import documents
 from tests.api.routes import documented, served
 from tests.conftest import ClientFor
 from tests.threads import together

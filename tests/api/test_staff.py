@@ -15,7 +15,7 @@ from tests.conftest import MakeUser
 from tests.test_settings import manage
 
 TOKEN = """
-from shop.api.auth import AccessToken
+from severable.api.auth import AccessToken
 token = AccessToken()
 token["sub"], token["username"], token["staff"], token["superuser"] = "1", "ada", True, True
 print(token)

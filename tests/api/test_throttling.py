@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users.models import User
-from shop.api.address import GATEWAY
-from shop.rpc import identity
+from severable.api.address import GATEWAY
+from severable.rpc import identity
 from tests.api.routes import documented
 from tests.conftest import ClientFor
 from tests.threads import together
@@ -144,7 +144,7 @@ def test_counting_takes_one_statement(anonymous: APIClient) -> None:
     for _ in range(LIMIT + 1):
         with CaptureQueriesContext(connection) as captured:
             anonymous.get(PRODUCTS)
-        assert sum("api_attempts" in query["sql"] for query in captured) == 1
+        assert sum("severable_api_attempts" in query["sql"] for query in captured) == 1
 
 
 @pytest.mark.parametrize("search", ["a " * 100, "a," * 11, "1 2 3 4 5 6 7 8 9 10 11"])

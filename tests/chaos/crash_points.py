@@ -19,9 +19,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from kombu.message import Message
 
-from shop.events.relay import Relay
-from shop.rpc import served, server
-from shop.rpc.intercepted import InterceptedCall
+from severable.events.relay import Relay
+from severable.rpc.client.intercepted import InterceptedCall
+from severable.rpc.server import served, server
 
 DIED = 9  # the exit code
 PLACES: tuple[tuple[str, Any, str], ...] = (

@@ -13,7 +13,7 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine
 from apps.payments.models import LedgerEntry, Payment, TestCharge
 from apps.users.models import User
-from shop.events.models import Event
+from severable.events.models import Event
 
 KEPT, GIVEN_BACK = ("paid", "shipped"), ("rejected", "cancelled")
 UNPAID = ("none", "declined", "refunded")

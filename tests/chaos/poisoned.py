@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from uuid import uuid4
 
-from shop.celery import app, declare_queues
+from severable.events import queues
+from shop.celery import app
 
 __all__ = ["app"]
 
@@ -18,9 +19,9 @@ from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
 from protos.payment_pb2 import PaymentReceived  # noqa: E402
-from shop.events import handlers  # noqa: E402
-from shop.events.envelope import type_of  # noqa: E402
-from shop.jobs.models import Lease  # noqa: E402
+from severable.events import handlers  # noqa: E402
+from severable.events.envelope import type_of  # noqa: E402
+from severable.jobs.models import Lease  # noqa: E402
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE  # noqa: E402
 
 
@@ -40,7 +41,7 @@ handlers.add(
         "notifications.swallow", "notifications", type_of(PaymentReceived()), swallow, ()
     )
 )
-declare_queues()  # once more, with what this handler listens to
+queues.declare()  # once more, with what this handler listens to
 
 if __name__ == "__main__":
     call_command("relay")

@@ -19,7 +19,7 @@ def read_on(name: str) -> bool:
     """Read one page. False where there is nothing new."""
     from django.db import connection, transaction
 
-    from shop.events import feed
+    from severable.events import feed
 
     after = feed.reached()[name]
     events = feed.read("orders", [], after, PAGE).events

@@ -68,7 +68,7 @@ class Shop:
     def start(self) -> None:
         self._each_queue("delete")  # what an earlier shop has left would be news to this one
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-m", "shop.supervisor"],
+            [sys.executable, "-m", "tools.supervisor"],
             cwd=ROOT,
             env=self._env,
             stdout=self._log,

@@ -34,13 +34,13 @@ from rest_framework.test import APIClient
 from apps.orders import saga
 from apps.orders.models import Order
 from apps.users.models import User
-from shop.api.models import IdempotencyKey
-from shop.environment import VAR
-from shop.events import delivery, handlers, reconciler, store
-from shop.events.models import Delivery, Event
-from shop.events.relay import Relay
-from shop.jobs import clock
-from shop.jobs.models import Job
+from severable.api.models import IdempotencyKey
+from severable.config.environment import VAR
+from severable.events import delivery, handlers, reconciler, store
+from severable.events.models import Delivery, Event
+from severable.events.relay import Relay
+from severable.jobs import clock
+from severable.jobs.models import Job
 from tests.chaos.crash_points import DIED, die_at
 from tests.chaos.invariants import Rows, everything, violations
 from tests.conftest import token_of
@@ -120,7 +120,7 @@ def settle() -> None:
         while relay.step():
             pass
         clock._nudged.clear()
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
         if not sum(_consume()) and not relay.step():
             break
     relay.close()
@@ -219,7 +219,10 @@ def _no_compensation() -> None:
         setattr(saga, name, lambda data: None)
     steps = tuple(
         type(step)(
-            step.name, step.do, undo=(lambda data: None) if step.undo else None, then=step.then
+            step.name,
+            step.action,
+            (lambda data: None) if step.compensation else None,
+            step.on_success,
         )
         for step in saga.PLACE.steps
     )

@@ -10,10 +10,10 @@ import pytest
 from django.db import transaction
 
 from protos.order_pb2 import OrderCreated
-from shop.events import delivery, handlers
-from shop.events.models import Delivery, Event
-from shop.events.store import envelope, record
-from shop.jobs.models import Lease
+from severable.events import delivery, handlers
+from severable.events.models import Delivery, Event
+from severable.events.store import append, envelope
+from severable.jobs.models import Lease
 from tests.machine import settle
 from tests.threads import together
 
@@ -42,7 +42,7 @@ def test_each_event_has_one_effect_and_duplicates_were_seen(
     for first in range(0, EVENTS, 500):
         with transaction.atomic():
             for number in range(first, first + 500):
-                record(OrderCreated(order_id=f"o{number}"), stream=f"order-o{number}")
+                append(OrderCreated(order_id=f"o{number}"), stream=f"order-o{number}")
     chance = random.Random(2)
     messages = [envelope(event) for event in Event.objects.all()]
     times = chance.choices(range(1, 6), weights=[8, 4, 2, 1, 1], k=EVENTS)

@@ -15,8 +15,8 @@ import pytest
 from django.db import connection, transaction
 
 from protos.order_pb2 import OrderCreated
-from shop.events.models import Event
-from shop.events.store import VersionConflict, record
+from severable.events.models import Event
+from severable.events.store import VersionConflict, append
 from tests.chaos.reader import SEEN
 from tests.chaos.running import SERVER
 from tests.processes import ROOT, environment
@@ -53,7 +53,7 @@ class Writers:
             while not self.stop.is_set():
                 stream = f"order-{chance.randrange(STREAMS)}"
                 with suppress(VersionConflict, ZeroDivisionError), transaction.atomic():
-                    record(OrderCreated(order_id=stream), stream=stream)
+                    append(OrderCreated(order_id=stream), stream=stream)
                     time.sleep(chance.random() / 50)  # so that ids and commits come apart
                     if chance.random() < 0.05:
                         raise ZeroDivisionError
@@ -136,7 +136,7 @@ def keep_open(seconds: float, begun: threading.Event) -> None:
         with transaction.atomic():
             with connection.cursor() as cursor:  # the shop's own limit is shorter
                 cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            record(OrderCreated(order_id="slow"), stream="order-slow")
+            append(OrderCreated(order_id="slow"), stream="order-slow")
             begun.set()
             time.sleep(seconds)
     finally:
@@ -184,7 +184,7 @@ def test_an_open_transaction_holds_the_feed_back_and_no_longer() -> None:
     slow.start()
     begun.wait()
     with transaction.atomic():
-        record(OrderCreated(order_id="quick"), stream="order-quick")
+        append(OrderCreated(order_id="quick"), stream="order-quick")
     assert Event.objects.count() == 1
     assert shown() == 0
     slow.join()

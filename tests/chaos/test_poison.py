@@ -14,13 +14,13 @@ from django.db import transaction
 from kombu import Connection
 
 from protos.payment_pb2 import PaymentReceived
-from shop.events.models import Delivery, Unreadable
-from shop.events.store import record
-from shop.jobs.models import Lease
-from shop.processes import Child, Supervisor
+from severable.events.models import Delivery, MalformedMessage
+from severable.events.store import append
+from severable.jobs.models import Lease
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE
 from tests.machine import eventually
 from tests.processes import environment
+from tools.processes import Child, Supervisor
 
 pytestmark = [
     pytest.mark.chaos,
@@ -74,7 +74,7 @@ def pay(*payments: str) -> None:
     for first in range(0, len(payments), 100):
         with transaction.atomic():
             for payment in payments[first : first + 100]:
-                record(PaymentReceived(payment_id=payment), stream=f"payment-{payment}")
+                append(PaymentReceived(payment_id=payment), stream=f"payment-{payment}")
 
 
 def effects() -> Counter[str]:
@@ -95,7 +95,7 @@ def test_poison_is_parked_and_all_others_are_handled(
         routing_key=QUEUE,
         content_type="application/json",
         content_encoding="utf-8",
-        headers={"task": "shop.events.deliver"},
+        headers={"task": "severable.events.deliver"},
     )
     pay(*good[GOOD // 2 :])
 
@@ -104,7 +104,7 @@ def test_poison_is_parked_and_all_others_are_handled(
     eventually(lambda: parked.count() == 2, within=300)
     assert effects() == dict.fromkeys(good, 1)
     # Kept twice, where the worker was killed before it could say that it had it.
-    assert set(Unreadable.objects.values_list("queue", flat=True)) == {QUEUE}
+    assert set(MalformedMessage.objects.values_list("queue", flat=True)) == {QUEUE}
     told = {row.stream: row.error for row in parked}
     assert told["payment-raise"] == "ValueError: poison"
     assert told["payment-crash"] == "every attempt ended without a word"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shop.events.models import RelayPosition
-from shop.jobs.models import Lease
+from severable.events.models import RelayPosition
+from severable.jobs.models import Lease
 from tests.events.recorded import recorded
 from tests.machine import eventually
 from tests.processes import ROOT, environment

@@ -16,10 +16,10 @@ from django.apps import apps
 from django.conf import settings
 from django.db import models
 
-from shop.events import handlers
-from shop.events.models import Delivery, Event
-from shop.jobs.models import Job
-from shop.saga.models import Saga, SagaLog
+from severable.events import handlers
+from severable.events.models import Delivery, Event
+from severable.jobs.models import Job
+from severable.saga.models import Saga, SagaLog
 from tests.chaos.running import Shop
 from tests.differential.client import HEX, HOST, SIGNED, TIME, UUID, Client
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shop import topology
+from severable import topology
 from tests.addresses import free_addresses
 from tests.edge.running import changed, gateway, need_nginx, nginx
 from tests.gateway.upstream import OK, Upstream, upstream

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from shop import commands
-from shop.rendering import nginx as rendering
-from shop.topology import Topology
+from severable.config import commands
+from severable.deploy import nginx as rendering
+from severable.topology import Topology
 from tests.addresses import free_addresses
 from tests.processes import ROOT
 

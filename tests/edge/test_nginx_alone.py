@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from shop import topology
-from shop.front.answer import SECURITY
+from severable import topology
+from severable.http.answer import SECURITY
 from tests.edge.answers import taken_apart
 from tests.edge.conftest import SECONDS, Edge
 from tests.edge.corpus import CHUNKED, get, post

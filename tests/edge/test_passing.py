@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from django.conf import settings
 
-from shop.front.answer import SECURITY
+from severable.http.answer import SECURITY
 from tests.edge.answers import taken_apart
 from tests.edge.conftest import LOST, Edge
 from tests.edge.corpus import HOST

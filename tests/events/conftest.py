@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from shop.events import handlers, reconciler
-from shop.jobs.outages import Outages
+from severable.events import handlers, reconciler
+from severable.jobs.outages import Outages
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from django.db import transaction
 from django.db.models import F
 
 from protos.order_pb2 import OrderCreated
-from shop.events.models import Delivery, Event
-from shop.events.store import record
+from severable.events.models import Delivery, Event
+from severable.events.store import append
 
 
 def recorded(count: int, message: Any = OrderCreated) -> list[Event]:
     """So many, each in a stream of its own."""
     with transaction.atomic():
-        return [record(message(order_id=f"o{n}"), stream=f"o{n}") for n in range(count)]
+        return [append(message(order_id=f"o{n}"), stream=f"o{n}") for n in range(count)]
 
 
 def older(by: timedelta) -> None:

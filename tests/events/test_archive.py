@@ -17,11 +17,12 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from protos.order_pb2 import OrderCreated, OrderPaid, OrderShipped
-from shop.events import archive, delivery, feed, handlers, reconciler, replay
-from shop.events.envelope import to_json
-from shop.events.models import Delivery, Event, RelayPosition
-from shop.events.store import VersionConflict, envelope, record
-from shop.jobs.models import Lease
+from severable.contrib import archive
+from severable.events import delivery, feed, handlers, reconciler, replay
+from severable.events.envelope import to_json
+from severable.events.models import Delivery, Event, RelayPosition
+from severable.events.store import VersionConflict, append, envelope
+from severable.jobs.models import Lease
 from tests.machine import deliver_events, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +51,7 @@ def recorded(*orders: str) -> list[Event]:
     for order in orders:
         for message in (OrderCreated, OrderPaid, OrderShipped):
             with transaction.atomic():
-                made.append(record(message(order_id=order), stream=f"order-{order}"))
+                made.append(append(message(order_id=order), stream=f"order-{order}"))
     eventually(lambda: Event.objects.after(0, 0).count() == Event.objects.count())
     return made
 
@@ -109,9 +110,9 @@ def test_versions_go_on(file: Path) -> None:
     grown_old()
     archived(file)
     with transaction.atomic(), pytest.raises(VersionConflict):
-        record(OrderCreated(order_id="a"), stream="order-a", expected_version=0)
+        append(OrderCreated(order_id="a"), stream="order-a", expected_version=0)
     with transaction.atomic():
-        assert record(OrderPaid(order_id="a"), stream="order-a").version == 4
+        assert append(OrderPaid(order_id="a"), stream="order-a").version == 4
 
 
 @pytest.mark.parametrize("why", ["waiting", "parked", "unpublished", "unread", "replayed"])

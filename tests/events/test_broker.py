@@ -19,11 +19,11 @@ from django.db import connection, transaction
 from kombu import Connection, Exchange, Producer, Queue, binding
 
 from protos.order_pb2 import OrderCreated
-from shop.events import delivery, queues, relay
-from shop.events.models import Event, RelayPosition, Unreadable
-from shop.events.relay import Relay
-from shop.events.store import record
-from shop.events.wakeup import Listener
+from severable.events import delivery, queues, relay
+from severable.events.models import Event, MalformedMessage, RelayPosition
+from severable.events.relay import Relay
+from severable.events.store import append
+from severable.events.wakeup import Listener
 from tests.machine import eventually
 
 
@@ -81,7 +81,7 @@ def keep_stepping(relaying: Relay) -> None:
 def record_some(count: int) -> list[str]:
     with transaction.atomic():
         return [
-            str(record(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
+            str(append(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
             for n in range(count)
         ]
 
@@ -153,7 +153,7 @@ def test_the_copy_of_a_message_says_which_queue_it_came_through(broker: Connecti
             queue.declare()
             queue.consume(name, lambda message: seen.append(message.headers["queue"]), no_ack=True)
         broker.Producer(channel).publish(
-            {}, exchange="test", routing_key="fact", headers={"task": "shop.jobs.run"}
+            {}, exchange="test", routing_key="fact", headers={"task": "severable.jobs.run"}
         )
         while len(seen) < 2:
             broker.drain_events(timeout=5)
@@ -212,7 +212,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
         bound.declare()
         bound.consume("one", lambda message: seen.append(message.payload), no_ack=True)
         send = partial(broker.Producer(channel).publish, exchange="test", routing_key="fact")
-        task = {"task": "shop.jobs.run"}
+        task = {"task": "severable.jobs.run"}
         send("{broken", content_type="application/json", content_encoding="utf-8", headers=task)
         send(b"\xff\x00", content_type="application/json", content_encoding="utf-8", headers=task)
         send(["pickled"], serializer="pickle", headers=task)
@@ -221,7 +221,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
         while not seen:
             broker.drain_events(timeout=5)
     assert seen == [["good"]]
-    kept = dict(Unreadable.objects.values_list("error", "queue"))
+    kept = dict(MalformedMessage.objects.values_list("error", "queue"))
     assert set(kept.values()) == {"one"} and len(kept) == 4
     for complaint in ("Expecting property name", "can't decode", "pickle", "'nobody.knows'"):
         assert any(complaint in error for error in kept), kept
@@ -233,7 +233,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
 )
 def test_a_task_that_brings_no_events_is_kept(body: Any) -> None:
     delivery.deliver.apply((body,), headers={"queue": "orders"})
-    assert Unreadable.objects.get().error.startswith("no events: ")
+    assert MalformedMessage.objects.get().error.startswith("no events: ")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -261,7 +261,7 @@ def test_a_commit_wakes_the_relay_once(django_capture_on_commit_callbacks: Any) 
             raise ZeroDivisionError
         with transaction.atomic():
             for _ in range(3):
-                record(OrderCreated(order_id="o1"), stream="order-o1")
+                append(OrderCreated(order_id="o1"), stream="order-o1")
     assert len(planned) == (1 if connection.vendor == "postgresql" else 0)
     assert Event.objects.count() == 3
 

@@ -15,13 +15,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import delivery, feed, handlers, reconciler
-from shop.events.envelope import to_json
-from shop.events.models import Delivery, Event, Subscription
-from shop.events.store import envelope, record
-from shop.jobs.models import Lease
-from shop.jobs.tasks import run
-from shop.telemetry import correlation
+from severable.events import delivery, feed, handlers, pending, reconciler
+from severable.events.envelope import to_json
+from severable.events.models import Delivery, Event, Subscription
+from severable.events.store import append, envelope
+from severable.jobs.models import Lease
+from severable.jobs.tasks import run
+from severable.telemetry import correlation
 from tests.events.recorded import older
 from tests.machine import eventually, settle
 
@@ -59,7 +59,7 @@ def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subscriber]:
 
 def recorded(message: Any = CREATED, stream: str = "order-o1") -> Event:
     with transaction.atomic():
-        return record(message, stream=stream)
+        return append(message, stream=stream)
 
 
 def arrive(event: Event, queue: str = "orders") -> None:
@@ -165,7 +165,7 @@ def test_what_dies_at_work_is_counted_before_it_begins(subscriber: Subscriber) -
     """A handler that kills its process leaves no error behind, and must be parked all the same."""
     event = recorded()
     handler = handlers.named("orders.test")
-    delivery.expect([envelope(event)], handler)
+    pending.expect([envelope(event)], handler)
     row = Delivery.objects.get()
     for _ in range(Delivery.max_attempts or 0):
         Delivery.claim(row.pk)  # and here the process dies
@@ -206,7 +206,7 @@ def test_a_late_worker_cannot_have_the_effect_again(subscriber: Subscriber) -> N
     """Its lease ran out while it slept, and another worker has done the work."""
     event = recorded()
     handler = handlers.named("orders.test")
-    delivery.expect([envelope(event)], handler)
+    pending.expect([envelope(event)], handler)
     late = Delivery.claim(Delivery.objects.get().pk)
     assert late
     Delivery.objects.update(due_at=LONG_AGO)
@@ -219,7 +219,7 @@ def test_a_late_worker_cannot_have_the_effect_again(subscriber: Subscriber) -> N
 @pytest.mark.django_db
 def test_an_event_of_an_unknown_type_is_parked_not_lost(subscriber: Subscriber) -> None:
     event = recorded()
-    delivery.expect([envelope(event)], handlers.named("orders.test"))
+    pending.expect([envelope(event)], handlers.named("orders.test"))
     Delivery.objects.update(event={**to_json(envelope(event)), "type": "nobody.Knows"})
     fail_until_parked(Delivery.objects.get())
     assert "nobody" in Delivery.objects.get().error

@@ -20,10 +20,11 @@ from apps.inventory.models import Product
 from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderPaid
 from protos.user_pb2 import UserUpdated
-from shop.events import kafka, store
-from shop.events.kafka import Kafka, NotTaken
-from shop.events.models import Event, RelayPosition
-from shop.events.store import record
+from severable.contrib import kafka
+from severable.contrib.kafka import Kafka, NotTaken
+from severable.events import store
+from severable.events.models import Event, RelayPosition
+from severable.events.store import append
 from tests.conftest import ClientFor
 from tests.events.cluster import Cluster, cluster, event
 from tests.machine import settle
@@ -89,7 +90,7 @@ def record_some(orders: int, each: int = 1) -> None:
     for _ in range(each):
         with transaction.atomic():
             for n in range(orders):
-                record(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}")
+                append(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}")
 
 
 def test_every_event_of_an_order_arrives_on_its_topic_in_the_order_of_its_stream(
@@ -119,7 +120,7 @@ def test_a_message_is_a_cloud_event(sink: Kafka, broker: Cluster) -> None:
     """CloudEvents 1.0, JSON format: attributes are lower-case words with plain values that are
     not empty, and data of a JSON type is JSON, not text."""
     with transaction.atomic():
-        record(OrderPaid(order_id="o1", total=1800), stream="order-o1")
+        append(OrderPaid(order_id="o1", total=1800), stream="order-o1")
     publish(sink)
     [message] = broker.read(1)
     attributes = event(message)
@@ -194,7 +195,7 @@ def test_what_kafka_does_not_take_is_named_and_nothing_overtakes_it(
     monkeypatch.setattr(store, "MAX_DATA", 4_000_000)
     record_some(orders=2)
     with transaction.atomic():
-        large = record(UserUpdated(name="x" * 2_000_000), stream="user-1")
+        large = append(UserUpdated(name="x" * 2_000_000), stream="user-1")
     record_some(orders=2)
     said = refusal(sink)
     again = refusal(sink)

@@ -12,8 +12,8 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.notifications.models import Notification
-from shop.events import feed, reconciler, status
-from shop.events.models import Delivery, Event
+from severable.events import feed, reconciler, status
+from severable.events.models import Delivery, Event
 from tests.events.recorded import older, recorded
 from tests.machine import eventually
 
@@ -76,7 +76,7 @@ def test_parked_jobs_are_seen() -> None:
     Notification.objects.create(state="parked", **mail)
     found = scraped()
     assert found["shop_jobs_parked", "notifications.Notification"] == 1
-    assert found["shop_jobs_waiting", "saga.Saga"] == 0
+    assert found["shop_jobs_waiting", "severable_saga.Saga"] == 0
 
 
 def test_a_silent_feed_is_a_figure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

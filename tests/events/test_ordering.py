@@ -12,13 +12,13 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from protos import events_pb2
 from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid, OrderShipped
 from protos.user_pb2 import UserRegistered
-from shop.events import delivery, feed, handlers, reconciler
-from shop.events.models import Delivery, Event
-from shop.events.store import envelope, record
-from shop.jobs.models import Lease
+from severable.events import delivery, feed, handlers, pending, reconciler
+from severable.events.models import Delivery, Event
+from severable.events.store import append, envelope
+from severable.jobs.models import Lease
+from severable.protos import events_pb2
 from tests.machine import do_jobs, eventually
 from tests.threads import together
 
@@ -59,7 +59,7 @@ def recorded(order: str, *messages: Any) -> list[Event]:
     for number, message in enumerate(messages, 1):
         with transaction.atomic():
             stream = f"order-{order}"
-            made.append(record(message(order_id=order, user_id=number), stream=stream))
+            made.append(append(message(order_id=order, user_id=number), stream=stream))
     return made
 
 
@@ -144,7 +144,7 @@ def test_what_comes_while_it_is_looked_for_is_waited_for_too(
 
     def meanwhile(*args: Any) -> Any:
         (handler,) = handlers.registered(type=paid.type)
-        delivery.expect([envelope(paid)], handler)
+        pending.expect([envelope(paid)], handler)
         taken.append(Delivery.claim(Delivery.objects.get(event_id=paid.id).pk))
         return real(*args)
 

@@ -11,10 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated
-from shop.events import feed, handlers, reconciler
-from shop.events.envelope import type_of
-from shop.events.models import Delivery
-from shop.jobs import clock
+from severable.events import feed, handlers, reconciler
+from severable.events.envelope import type_of
+from severable.events.models import Delivery
+from severable.jobs import clock
 from tests.events.recorded import recorded
 from tests.machine import eventually
 
@@ -88,7 +88,7 @@ def test_a_source_that_is_down_keeps_no_other_from_being_compared(
     """Regression: its error ended the comparison of all that come after it, and was a traceback
     each second."""
     subscribed(monkeypatch, "inventory.StockReserved", CREATED, "user.UserRegistered")
-    caplog.set_level(logging.INFO, "shop.events.reconciler")
+    caplog.set_level(logging.INFO, "severable.events.reconciler")
     read, down = feed.read, {"inventory", "users"}
 
     def partly_down(source: str, *args: Any, **kwargs: Any) -> Any:

@@ -15,10 +15,10 @@ from django.db.models import F
 
 from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderShipped
-from shop.events import delivery, feed, handlers, replay
-from shop.events.models import Delivery, Event, Subscription
-from shop.events.store import record
-from shop.jobs.models import Lease
+from severable.events import delivery, feed, handlers, replay
+from severable.events.models import Delivery, Event, Subscription
+from severable.events.store import append
+from severable.jobs.models import Lease
 from tests.machine import eventually, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,9 +45,9 @@ def events(model: handlers.Handler) -> list[Event]:
     for number in range(7):
         with transaction.atomic():
             created = OrderCreated(order_id=f"o{number}")
-            made.append(record(created, stream=f"order-o{number}"))
+            made.append(append(created, stream=f"order-o{number}"))
     with transaction.atomic():
-        record(OrderShipped(order_id="o1"), stream="order-o1")
+        append(OrderShipped(order_id="o1"), stream="order-o1")
     settle()
     eventually(lambda: len(feed.read("orders", [model.type], feed.START)[0]) == 7)
     return made

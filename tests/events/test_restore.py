@@ -17,8 +17,8 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import load_backend
 
-from shop.events import feed
-from shop.events.models import Event, RelayPosition
+from severable.events import feed
+from severable.events.models import Event, RelayPosition
 from tests.events.recorded import recorded
 from tests.machine import eventually
 from tests.postgres import Cluster, cluster, needs_clusters

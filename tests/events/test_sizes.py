@@ -15,14 +15,14 @@ from django.db import transaction
 from google.protobuf.json_format import MessageToJson
 from kombu import Connection, Producer
 
-from protos import events_pb2
-from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import OrderCreated, OrderRejected
-from shop.events import feed, handlers, reconciler, replay, status, store
-from shop.events.models import Delivery, Event, RefusedEvent, RelayPosition
-from shop.events.relay import MAX_BYTES, Relay
-from shop.events.store import record
-from shop.rpc.stubs import stub
+from severable.events import feed, handlers, reconciler, replay, status, store
+from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition
+from severable.events.relay import MAX_BYTES, Relay
+from severable.events.store import append
+from severable.protos import events_pb2
+from severable.protos.events_pb2_grpc import EventFeedStub
+from severable.rpc.client.stubs import stub
 from tests.events.recorded import recorded
 from tests.machine import eventually
 
@@ -36,7 +36,7 @@ def large(count: int, size: int = 200_000) -> list[Event]:
     """Events that come close to the limit, full of what JSON escapes."""
     with transaction.atomic():
         return [
-            record(OrderRejected(order_id=f"o{n}", detail='"' * (size // 2)), stream=f"o{n}")
+            append(OrderRejected(order_id=f"o{n}", detail='"' * (size // 2)), stream=f"o{n}")
             for n in range(count)
         ]
 
@@ -72,7 +72,7 @@ def test_a_page_of_the_feed_ends_before_it_is_too_large_for_what_carries_it() ->
 
 
 def test_an_event_that_is_larger_than_a_page_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.events.rpc.MAX_BYTES", 1000)
+    monkeypatch.setattr("severable.events.rpc.MAX_BYTES", 1000)
     large(3, size=2000)
     eventually(lambda: [len(page.events) for page in pages()] in ([1, 1, 1], [1, 1, 1, 0]))
 
@@ -81,7 +81,7 @@ def test_small_pages_are_all_compared_counted_and_replayed(
     subscribed: handlers.Handler, no_grace: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that ends by its bytes is not the last one, though it is shorter than asked for."""
-    monkeypatch.setattr("shop.events.rpc.MAX_BYTES", 10_000)
+    monkeypatch.setattr("severable.events.rpc.MAX_BYTES", 10_000)
     large(9, size=4000)
     eventually(lambda: status.subscriptions()[subscribed.name] is not None)
     eventually(lambda: status.subscriptions()[subscribed.name].events == 9)  # type: ignore[union-attr]
@@ -150,8 +150,8 @@ def test_what_the_broker_refuses_is_parked_alone_and_the_others_flow(
     """Regression: the relay published the same message again, for ever."""
     recorded(3)
     with transaction.atomic():
-        bad = record(OrderCreated(order_id="bad"), stream="bad")
-        record(OrderCreated(order_id="o9"), stream="o9")
+        bad = append(OrderCreated(order_id="bad"), stream="bad")
+        append(OrderCreated(order_id="o9"), stream="o9")
     relay_all(relaying)
     assert published == [["o0"], ["o1"], ["o2"], ["o9"]]
     parked = RefusedEvent.objects.get()
@@ -195,7 +195,7 @@ def test_rabbitmq_refuses_one_message_and_takes_the_others(monkeypatch: pytest.M
     monkeypatch.setattr(Producer, "publish", signed)
     recorded(2)
     with transaction.atomic():
-        record(OrderCreated(order_id="bad"), stream="bad")
+        append(OrderCreated(order_id="bad"), stream="bad")
     relaying = Relay()
     relay_all(relaying)
     relaying.close()

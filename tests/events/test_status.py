@@ -18,12 +18,12 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from apps.payments.models import Payment, Refund
-from protos.events_pb2 import Position
 from protos.order_pb2 import OrderShipped
-from shop.events import feed, reconciler, rpc, status
-from shop.events.models import Delivery, RelayPosition, Subscription
-from shop.events.store import record
-from shop.saga.models import Saga
+from severable.events import feed, reconciler, rpc, status
+from severable.events.models import Delivery, RelayPosition, Subscription
+from severable.events.store import append
+from severable.protos.events_pb2 import Position
+from severable.saga.models import Saga
 from tests.events.recorded import older, recorded
 from tests.machine import eventually
 
@@ -63,7 +63,7 @@ def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
     """A figure that counts what others hear, or what has been compared."""
     events = recorded(3)
     with transaction.atomic():
-        record(OrderShipped(order_id="o1"), stream="o1")
+        append(OrderShipped(order_id="o1"), stream="o1")
     eventually(lambda: status.subscriptions()[HANDLER].events == 3)  # type: ignore[union-attr]
     feed.remember(HANDLER, (events[1].transaction_id, events[1].position))
     assert status.subscriptions()[HANDLER].events == 1  # type: ignore[union-attr]
@@ -180,12 +180,15 @@ def test_every_kind_of_job_is_told() -> None:
     Notification.objects.create(state="done", **mail)
     Saga.objects.create(name="place", key=order, due_at=now - timedelta(minutes=5))
     found = json.loads(printed("--json"))["jobs"]
-    assert set(found) == {"saga.Saga", "payments.Refund", "notifications.Notification"}
+    assert set(found) == {"severable_saga.Saga", "payments.Refund", "notifications.Notification"}
     assert found["payments.Refund"] | {"seconds": 0} == {
         "waiting": 1, "overdue": 0, "failing": 1, "stuck": 1, "parked": 0, "seconds": 0,
     }  # fmt: skip
     assert found["notifications.Notification"]["parked"] == 1
-    assert found["saga.Saga"]["overdue"] == 1 and found["saga.Saga"]["seconds"] >= 300
+    assert (
+        found["severable_saga.Saga"]["overdue"] == 1
+        and found["severable_saga.Saga"]["seconds"] >= 300
+    )
     with pytest.raises(CommandError) as problems:
         printed("--check")
     assert "payments.Refund: 1 failed 8 times or more" in str(problems.value)

@@ -9,16 +9,16 @@ import grpc
 import pytest
 from django.db import connection, transaction
 
-from protos.events_pb2 import Position, ReadRequest
-from protos.events_pb2_grpc import EventFeedStub
 from protos.order_pb2 import Line, OrderCreated, OrderShipped
 from protos.user_pb2 import CreditChanged
-from shop.events.envelope import to_message
-from shop.events.models import Event
-from shop.events.store import VersionConflict, envelope, record
-from shop.refusal import from_error
-from shop.rpc.stubs import stub
-from shop.telemetry.correlation import Correlation, correlated
+from severable.errors import from_error
+from severable.events.envelope import to_message
+from severable.events.models import Event
+from severable.events.store import VersionConflict, append, envelope
+from severable.protos.events_pb2 import Position, ReadRequest
+from severable.protos.events_pb2_grpc import EventFeedStub
+from severable.rpc.client.stubs import stub
+from severable.telemetry.correlation import Correlation, correlated
 from tests.threads import together
 
 CREATED = OrderCreated(order_id="o1", user_id=7, lines=[Line(sku="MUG", quantity=2)])
@@ -64,7 +64,7 @@ HUGE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("request_", HUGE.values(), ids=HUGE)
 def test_a_huge_question_is_answered(request_: dict[str, Any]) -> None:
     with transaction.atomic():
-        record(CREATED, stream="order-o1")
+        append(CREATED, stream="order-o1")
 
     assert len(read(**request_)) <= 1
 
@@ -76,7 +76,7 @@ def values(event: Event) -> dict[str, Any]:
 @pytest.mark.django_db
 def test_an_event_says_what_why_and_for_whom() -> None:
     with correlated(Correlation("request-1", causation="event-0", actor="user-7")):
-        event = record(CREATED, stream="order-o1")
+        event = append(CREATED, stream="order-o1")
     assert (event.source, event.type, event.version) == ("orders", "order.OrderCreated", 1)
     assert (event.correlation_id, event.causation_id, event.actor) == (
         "request-1",
@@ -89,7 +89,7 @@ def test_an_event_says_what_why_and_for_whom() -> None:
 def test_an_event_comes_back_as_the_message_that_it_was() -> None:
     """64-bit numbers are strings in proto3's JSON: they must survive the store."""
     message = CreditChanged(user_id=7, amount=-(2**62), balance=2**62, reason="Grüße ✓")
-    event = record(message, stream="user-7")
+    event = append(message, stream="user-7")
     event.refresh_from_db()
     assert to_message(envelope(event)) == message
 
@@ -98,50 +98,50 @@ def test_an_event_comes_back_as_the_message_that_it_was() -> None:
 def test_what_record_returns_is_what_is_stored() -> None:
     """The statement is ours, not Django's: each value must land in its own column."""
     with correlated(Correlation("request-1", causation="event-0", actor="user-7")):
-        recorded = values(record(CREATED, stream="order-o1"))
+        recorded = values(append(CREATED, stream="order-o1"))
     assert recorded == values(Event.objects.get())
 
 
 @pytest.mark.django_db
 def test_fields_of_tomorrow_are_tolerated() -> None:
     """A deployment that is a version behind must not fail on what it does not know."""
-    event = record(CREATED, stream="order-o1")
+    event = append(CREATED, stream="order-o1")
     event.data["invented_later"] = 1
     assert to_message(envelope(event)) == CREATED
 
 
 @pytest.mark.django_db
 def test_versions_count_in_their_stream() -> None:
-    versions = [record(CREATED, stream=stream).version for stream in ("a", "a", "b", "a")]
+    versions = [append(CREATED, stream=stream).version for stream in ("a", "a", "b", "a")]
     assert versions == [1, 2, 1, 3]
 
 
 @pytest.mark.django_db
 def test_the_loser_of_two_appends_gets_a_conflict() -> None:
-    record(CREATED, stream="a")
+    append(CREATED, stream="a")
     with pytest.raises(VersionConflict), transaction.atomic():
-        record(CREATED, stream="a", expected_version=0)
-    assert record(CREATED, stream="a", expected_version=1).version == 2
+        append(CREATED, stream="a", expected_version=0)
+    assert append(CREATED, stream="a", expected_version=1).version == 2
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_sixteen_who_append_at_once_nobody_overwrites() -> None:
     """An update that is lost: two appends to one version, or a hole where one was refused."""
 
-    def append(number: int) -> tuple[int, int]:
+    def append_often(number: int) -> tuple[int, int]:
         won = lost = 0
         for turn in range(12):
             stream = f"s{(number + turn) % 4}"
             known = Event.objects.filter(stream=stream).count()
             try:
                 with transaction.atomic():
-                    record(CREATED, stream=stream, expected_version=known)
+                    append(CREATED, stream=stream, expected_version=known)
                 won += 1
             except VersionConflict:
                 lost += 1
         return won, lost
 
-    outcomes = together(16, append)
+    outcomes = together(16, append_often)
     won, lost = (sum(each) for each in zip(*outcomes, strict=True))
     assert won + lost == 16 * 12
     assert won and lost  # else they never met
@@ -158,15 +158,15 @@ def test_of_sixteen_who_append_at_once_nobody_overwrites() -> None:
 def test_nothing_is_recorded_outside_a_transaction() -> None:
     """A fact recorded apart from what makes it true may be true without being recorded."""
     with pytest.raises(RuntimeError, match="outside a transaction"):
-        record(CREATED, stream="a")
+        append(CREATED, stream="a")
 
 
 @pytest.mark.django_db
 def test_the_feed_goes_on_after_any_position() -> None:
     for stream in ("a", "b", "c"):
-        record(CREATED, stream=stream)
-    record(OrderShipped(order_id="o1"), stream="a")
-    record(CreditChanged(user_id=7), stream="user-7")
+        append(CREATED, stream=stream)
+    append(OrderShipped(order_id="o1"), stream="a")
+    append(CreditChanged(user_id=7), stream="user-7")
     # What this transaction has not committed nobody reads on a database with snapshots.
     if connection.vendor == "postgresql":
         pytest.skip("one transaction cannot read its own events here")
@@ -189,7 +189,7 @@ def test_a_reader_misses_nothing_that_commits_late() -> None:
             for count in range(25):
                 try:
                     with transaction.atomic():
-                        record(CREATED, stream=f"w{number}-{count}")
+                        append(CREATED, stream=f"w{number}-{count}")
                         if count % 5 == 4:
                             raise ZeroDivisionError  # some roll back, and leave a gap
                     written.append(f"w{number}-{count}")

@@ -14,11 +14,11 @@ from django.db.models import Max
 from google.protobuf.message import Message
 
 from protos.order_pb2 import OrderCreated, OrderPaid, OrderShipped
-from shop.events import delivery, feed, handlers, reconciler, status, subscriptions
-from shop.events.handlers import on
-from shop.events.models import Delivery, Event, RelayPosition, Subscription
-from shop.events.store import envelope
-from shop.management.commands.subscriptions import Command
+from severable.events import delivery, feed, handlers, reconciler, status, subscriptions
+from severable.events.handlers import on
+from severable.events.models import Delivery, Event, RelayPosition, Subscription
+from severable.events.store import envelope
+from severable.management.commands.subscriptions import Command
 from tests.events.recorded import recorded
 from tests.machine import do_jobs, eventually
 
@@ -207,7 +207,7 @@ def test_what_is_gone_renamed_or_gained_is_named(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     document = tmp_path / "subscriptions.json"
-    monkeypatch.setattr("shop.management.commands.subscriptions.DOCUMENT", document)
+    monkeypatch.setattr("severable.management.commands.subscriptions.DOCUMENT", document)
     shop.subscribe("tell")
     shop.subscribe("ship", OrderPaid)
     shop.subscribe("count", OrderShipped)

@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from protos.order_pb2 import OrderCreated
-from shop.events import feed, status, transactions
-from shop.events.models import Event, RelayPosition, TransactionOffset
-from shop.events.store import record
+from severable.events import feed, status, transactions
+from severable.events.models import Event, RelayPosition, TransactionOffset
+from severable.events.store import append
 from tests.events.recorded import recorded
 from tests.machine import eventually
 from tests.threads import together
@@ -27,9 +27,9 @@ snapshots = pytest.mark.skipif(
 )
 
 
-def append(stream: str) -> Event:
+def appended(stream: str) -> Event:
     with transaction.atomic():
-        return record(OrderCreated(order_id=stream), stream=stream)
+        return append(OrderCreated(order_id=stream), stream=stream)
 
 
 def place(event: Event) -> feed.Position:
@@ -39,12 +39,12 @@ def place(event: Event) -> feed.Position:
 @snapshots
 def test_the_first_appends_of_a_run_agree_on_its_offset() -> None:
     """Two offsets at a time: what one gives is hidden by what the other has given."""
-    before = append("before")
+    before = appended("before")
     TransactionOffset.objects.update(server="another run", value=-(10**9))
 
     def write(number: int) -> None:
         for count in range(5):
-            append(f"s{number}-{count}")
+            appended(f"s{number}-{count}")
 
     together(8, write)
     assert TransactionOffset.objects.count() == 1
@@ -61,11 +61,11 @@ def test_the_first_appends_of_a_run_agree_on_its_offset() -> None:
 @snapshots
 def test_an_append_that_rolls_back_leaves_the_offset() -> None:
     """Others would wait for a transaction that may be long, or deadlock with it."""
-    append("before")
+    appended("before")
     TransactionOffset.objects.update(server="another run")
     with transaction.atomic():
-        record(OrderCreated(), stream="rolled back")
-        together(1, lambda _: append("another"))
+        append(OrderCreated(), stream="rolled back")
+        together(1, lambda _: appended("another"))
         transaction.set_rollback(True)
     assert Event.objects.filter(stream="another").exists()
     assert TransactionOffset.objects.get().server != "another run"
@@ -76,12 +76,12 @@ def test_renumbering_waits_for_those_who_are_appending() -> None:
     """A lower number that commits after a higher one was read is never read."""
     renumbering = threading.Thread(target=_renumber)
     with transaction.atomic():
-        slow = record(OrderCreated(), stream="slow")
+        slow = append(OrderCreated(), stream="slow")
         renumbering.start()
         renumbering.join(0.5)
         assert renumbering.is_alive()
     renumbering.join()
-    assert place(append("quick")) > place(slow)
+    assert place(appended("quick")) > place(slow)
 
 
 def _renumber() -> None:
@@ -93,16 +93,16 @@ def _renumber() -> None:
 
 def test_numbers_lie_above_all_events_that_came_with_a_context() -> None:
     """Events that were moved here may have higher numbers than this database has given."""
-    moved = append("moved")
+    moved = appended("moved")
     ahead = transactions.upcoming() + 60_000_000
     Event.objects.filter(pk=moved.pk).update(transaction_id=ahead)
     transactions.renumber()
-    assert place(append("here")) > (ahead, moved.position)
+    assert place(appended("here")) > (ahead, moved.position)
 
 
 def test_a_position_that_was_never_given_is_an_error_and_not_the_end() -> None:
     """A reader that is ahead hears of nothing, and calls that being up to date."""
-    append("one")
+    appended("one")
     ahead = transactions.upcoming() + 10**12
     feed.remember("orders.test", (ahead, 1))
     with pytest.raises(grpc.RpcError, match="was not given by this database of orders") as raised:
@@ -113,7 +113,7 @@ def test_a_position_that_was_never_given_is_an_error_and_not_the_end() -> None:
 
 
 def test_a_relay_that_is_ahead_is_not_ready_and_renumbering_helps(client: APIClient) -> None:
-    append("one")
+    appended("one")
     ahead = transactions.upcoming() + 10**6
     RelayPosition.objects.create(name="relay", transaction_id=ahead)
     answer = client.get("/health/ready")
@@ -128,7 +128,7 @@ def test_a_relay_that_is_ahead_is_not_ready_and_renumbering_helps(client: APICli
 
     eventually(helped, within=10)
     assert client.get("/health/ready").status_code == 200
-    assert place(append("two")) > (ahead, 0)
+    assert place(appended("two")) > (ahead, 0)
 
 
 def test_a_page_is_found_by_the_index() -> None:

@@ -10,11 +10,11 @@ from django.db import transaction
 
 from protos.order_pb2 import OrderPaid
 from protos.upcasters import UPCASTERS
-from shop.events import delivery, feed, handlers, reconciler
-from shop.events.envelope import Json, NewerEvent, to_json, to_message
-from shop.events.models import Delivery, Event
-from shop.events.relay import Relay
-from shop.events.store import envelope, record
+from severable.events import delivery, feed, handlers, reconciler
+from severable.events.envelope import Json, NewerEvent, to_json, to_message
+from severable.events.models import Delivery, Event
+from severable.events.relay import Relay
+from severable.events.store import append, envelope
 from tests.machine import do_jobs, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +47,7 @@ def heard(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> list[tuple[int, st
 def old(heard: Any, monkeypatch: pytest.MonkeyPatch) -> Event:
     """An event that was recorded before its meaning changed, twice."""
     with transaction.atomic():
-        event = record(OrderPaid(order_id="o1", total=18), stream="order-o1")
+        event = append(OrderPaid(order_id="o1", total=18), stream="order-o1")
     monkeypatch.setitem(UPCASTERS, TYPE, [euros_to_cents, currency_named])
     eventually(lambda: bool(feed.read("orders", [TYPE], feed.START)[0]))
     return event
@@ -98,7 +98,7 @@ def test_in_a_replay(old: Event, heard: list[Any]) -> None:
 
 def test_what_is_recorded_today_is_left_as_it_is(old: Event, heard: list[Any]) -> None:
     with transaction.atomic():
-        new = record(OrderPaid(order_id="o2", total=1800, currency="CHF"), stream="order-o2")
+        new = append(OrderPaid(order_id="o2", total=1800, currency="CHF"), stream="order-o2")
     assert (old.data_version, new.data_version) == (1, 3)
     arrive(wire(new))
     assert heard == [(1800, "CHF")]
@@ -116,7 +116,7 @@ def test_an_event_of_tomorrow_is_parked_and_says_why(
 ) -> None:
     """Cents that are taken for euros; an event that is dropped because it cannot be read."""
     with transaction.atomic():
-        new = record(OrderPaid(order_id="o2", total=1800), stream="order-o2")
+        new = append(OrderPaid(order_id="o2", total=1800), stream="order-o2")
     monkeypatch.setitem(UPCASTERS, TYPE, [])  # this deployment is a version behind
     monkeypatch.setattr(Delivery, "max_attempts", 1)
     with pytest.raises(NewerEvent):

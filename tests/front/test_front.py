@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from shop.front import Front, app
-from shop.front.answer import PART
-from shop.front.body import Bodies
-from shop.front.memory import Memory
-from shop.front.threads import Threads
-from shop.rpc.rest import LARGEST
+from severable.http import Front, app
+from severable.http.answer import PART
+from severable.http.body import Bodies
+from severable.http.memory import Memory
+from severable.http.threads import Threads
+from severable.rpc.client.rest import LARGEST
 from tests.front.asking import Answered, asked, scope_of
 
 SMALL = Memory().free

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shop.api.address import GATEWAY
-from shop.rpc import identity
-from shop.wsgi import Request
+from severable.api.address import GATEWAY
+from severable.http.wsgi import Request
+from severable.rpc import identity
 
 
 def scheme(served: str = "http", **headers: str) -> str | None:

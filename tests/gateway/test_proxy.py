@@ -26,11 +26,11 @@ from apps.gateway import proxy
 from apps.gateway import upstream as asking
 from apps.gateway.upstream import Upstream as Asked
 from apps.orders.api import WAIT_SECONDS
-from shop import topology
-from shop.api.address import GATEWAY, client_address
-from shop.front import Front
-from shop.front.threads import Threads
-from shop.topology import TopologyError
+from severable import topology
+from severable.api.address import GATEWAY, client_address
+from severable.http import Front
+from severable.http.threads import Threads
+from severable.topology import TopologyError
 from tests.api.routes import patterns
 from tests.front.asking import Answered as Answer
 from tests.front.asking import asked, scope_of

@@ -8,8 +8,8 @@ import pytest
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from shop.refusal import OutcomeUnknown
-from shop.rpc.registry import registry
+from severable.errors import OutcomeUnknown
+from severable.rpc.server.registry import registry
 from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from shop.events.models import Event
+from severable.events.models import Event
 from tests.conftest import ClientFor, MakeProduct
 
 pytestmark = pytest.mark.django_db

@@ -16,9 +16,9 @@ from apps.inventory import services
 from apps.inventory.models import Product, Reservation
 from protos import inventory_pb2 as pb
 from protos.inventory_pb2_grpc import InventoryServiceStub
-from shop.events.models import Event
-from shop.refusal import Refusal, from_error
-from shop.rpc.stubs import stub
+from severable.errors import DomainError, from_error
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
 from tests.conftest import MakeProduct
 from tests.threads import together
 
@@ -169,7 +169,7 @@ def test_what_expired_and_went_to_others_cannot_be_sold(mug: Product) -> None:
     expire()
     reserve(("MUG", 8), order_id=str(uuid4()))
 
-    with pytest.raises(Refusal, match="not enough stock"):
+    with pytest.raises(DomainError, match="not enough stock"):
         sell()
     assert stock() == (2, 8)
 

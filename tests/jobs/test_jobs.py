@@ -20,9 +20,9 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from apps.orders.saga import PLACE
-from shop.jobs import clock, leader, tasks
-from shop.jobs.models import Lease, LeaseLost, NotYet
-from shop.saga.models import Saga
+from severable.jobs import clock, leader, tasks
+from severable.jobs.models import Lease, LeaseLost, NotYet
+from severable.saga.models import Saga
 
 
 def job(**changes: Any) -> Notification:
@@ -46,7 +46,7 @@ def past() -> Any:
 @pytest.fixture
 def nudges(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     sent: list[str] = []
-    monkeypatch.setattr(clock, "nudge", lambda job: sent.append(str(job.pk)))
+    monkeypatch.setattr(clock, "enqueue", lambda job: sent.append(str(job.pk)))
     monkeypatch.setattr(clock, "_nudged", {})
     yield sent
 
@@ -77,7 +77,7 @@ def test_a_message_about_a_row_that_is_done_executes_the_one_due_longest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that had fallen behind was buried: thousands of stale messages, 150 rows."""
-    monkeypatch.setattr(Notification, "work", Notification.finish)
+    monkeypatch.setattr(Notification, "execute", Notification.finish)
     done, late, later = job(state="done"), job(due_at=past()), job()
     for expected in ((late,), (late, later), (late, later)):
         tasks.run(Notification._meta.label, str(done.pk))
@@ -148,7 +148,7 @@ def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
     for now in range(70):
         monkeypatch.setattr(clock, "monotonic", lambda now=now: float(now))
         before = len(nudges)
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
         sent += [now] * (len(nudges) - before)
     assert sent == [0, 5, 15, 35, 55]
 
@@ -195,7 +195,7 @@ def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Regression: a broker that is down was a line every half second."""
-    caplog.set_level(logging.INFO, "shop.jobs.clock")
+    caplog.set_level(logging.INFO, "severable.jobs.clock")
     errors: list[Exception] = [OSError("down"), OSError("down"), OSError("down")]
 
     def failing() -> None:
@@ -225,15 +225,15 @@ def test_a_backlog_is_enqueued_in_slices_fair_between_models(
         nudges.append(row._meta.model_name)
         now[0] += clock.SLICE / 8
 
-    monkeypatch.setattr(clock, "nudge", enqueue)
+    monkeypatch.setattr(clock, "enqueue", enqueue)
     for _ in range(30):
         job()
     Saga.objects.create(name=PLACE.name, key=uuid4(), state="waiting", due_at=Now())
-    assert clock.nudge_due_jobs() is True
+    assert clock.enqueue_due_jobs() is True
     assert nudges == ["notification"] * 8
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
     assert nudges.count("saga") == 1
-    while clock.nudge_due_jobs():
+    while clock.enqueue_due_jobs():
         pass
     assert (nudges.count("notification"), nudges.count("saga")) == (30, 1)
 
@@ -248,12 +248,12 @@ def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
     first = [job(due_at=past() - timedelta(minutes=1)) for _ in range(3)]
     died = job(due_at=past(), attempts=Notification.max_attempts)
     with CaptureQueriesContext(connection) as captured:
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
     for query in captured:
         if "notification" in query["sql"]:
             assert "LIMIT 3" in query["sql"] or " IN (" in query["sql"], query["sql"]
     Notification.objects.filter(pk__in=[row.pk for row in first]).update(state="done")
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
     died.refresh_from_db()
     assert died.state == "parked"
     assert str(died.pk) not in nudges
@@ -262,14 +262,14 @@ def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
 def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     """What registers only when some view is imported would not run where none is served."""
     command = (
-        "import django; django.setup(); from shop.jobs import clock; "
+        "import django; django.setup(); from severable.jobs import clock; "
         "print(*sorted(function.__name__ for _, function in clock._periodic))"
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
     done = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=True, env=env
     )
-    known = ["expire_reservations", "nudge_due_jobs"]
+    known = ["enqueue_due_jobs", "expire_reservations"]
     known += ["purge_old_attempts", "purge_old_keys", "reconcile"]
     assert done.stdout.split() == known
 

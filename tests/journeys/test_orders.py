@@ -12,7 +12,7 @@ from apps.notifications.models import Notification
 from apps.orders.models import Order
 from apps.payments.models import Payment
 from apps.users.models import User
-from shop.events.models import Delivery
+from severable.events.models import Delivery
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 

@@ -16,8 +16,9 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.notifications.models import MAX_SENDING, Notification
-from shop.jobs import tasks
+from apps.notifications.models import Notification
+from apps.notifications.services import MAX_SENDING
+from severable.jobs import tasks
 from tests.machine import eventually
 from tests.notifications.smtp import MailServer, mail_server
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users.models import User
-from shop.api.auth import AccessToken
+from severable.api.auth import AccessToken
 from tests.conftest import ClientFor, token_of
 
 pytestmark = pytest.mark.django_db

@@ -22,9 +22,9 @@ from apps.users.models import User
 from protos import order_pb2 as pb
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
-from shop.events.models import Event
-from shop.rpc.stubs import stub
-from shop.saga.models import Saga
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
+from severable.saga.models import Saga
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 from tests.orders.test_input import assert_problem
@@ -335,7 +335,7 @@ def test_the_timeline_of_a_rejected_order_shows_what_was_undone(client: APIClien
     told = moments(client, {"Location": f"/api/orders/{problem['order_id']}"})
 
     assert ("place_order: payment", "refused") in told
-    assert ("place_order: stock", "undone") in told
+    assert ("place_order: stock", "compensated") in told
     assert told[-1] == ("OrderRejected", "happened")
 
 

@@ -13,9 +13,9 @@ from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.payments.models import Payment, Refund, TestCharge
 from apps.users.models import User
-from shop.events.models import Event
-from shop.refusal import OutcomeUnknown
-from shop.rpc.registry import registry
+from severable.errors import OutcomeUnknown
+from severable.events.models import Event
+from severable.rpc.server.registry import registry
 from tests.conftest import ClientFor
 from tests.machine import settle
 from tests.orders.test_input import assert_problem

@@ -12,7 +12,7 @@ from apps.orders.models import Order
 from apps.payments import services
 from apps.payments.models import Payment, TestCharge
 from apps.users.models import User
-from shop.refusal import OutcomeUnknown
+from severable.errors import OutcomeUnknown
 from tests.conftest import ClientFor
 from tests.machine import settle
 

@@ -16,10 +16,10 @@ from apps.payments.providers import TestProvider, provider
 from apps.users.models import User
 from protos import payment_pb2 as pb
 from protos.payment_pb2_grpc import PaymentServiceStub
-from shop.events.models import Event
-from shop.refusal import OutcomeUnknown, from_error
-from shop.rpc import deadline
-from shop.rpc.stubs import stub
+from severable.errors import OutcomeUnknown, from_error
+from severable.events.models import Event
+from severable.rpc import deadline
+from severable.rpc.client.stubs import stub
 from tests.conftest import MakeUser
 from tests.machine import do_jobs
 from tests.threads import together

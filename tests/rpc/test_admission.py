@@ -17,11 +17,11 @@ from google.protobuf.message import Message
 
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceStub
-from shop.api.address import GATEWAY, client_address
-from shop.refusal import from_error
-from shop.rpc import identity
-from shop.rpc.registry import registry
-from shop.rpc.transcoding import rule
+from severable.api.address import GATEWAY, client_address
+from severable.errors import from_error
+from severable.rpc import identity
+from severable.rpc.server.registry import registry
+from severable.rpc.transcoding import rule
 from tests.rpc.test_channels import Users, serving, users  # noqa: F401
 
 REMOTE = pytest.mark.parametrize("channel", ["rest", "grpc"], indirect=True)

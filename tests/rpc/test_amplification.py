@@ -29,10 +29,10 @@ from protos.user_pb2_grpc import (
     UserServiceStub,
     add_UserServiceServicer_to_server,
 )
-from shop.rpc import stubs
-from shop.rpc.outcome import CallError
-from shop.rpc.policy import Identity, Retry
-from shop.rpc.registry import registry
+from severable.rpc.client import stubs
+from severable.rpc.client.policy import Identity, Retry
+from severable.rpc.outcome import CallError
+from severable.rpc.server.registry import registry
 from tests.rpc.test_channels import POLICY, channel_to, listening
 from tests.threads import together
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 
-from shop.rpc import addresses, balance
-from shop.rpc.balance import Peer
+from severable.rpc.client import addresses, balance
+from severable.rpc.client.balance import Peer
 from tests.gateway.upstream import OK, Upstream, upstream
 
 BUSY = b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n"
@@ -53,9 +53,9 @@ def test_all_get_their_part(three: list[Upstream]) -> None:
 def test_whoever_is_busy_is_spared(three: list[Upstream]) -> None:
     """Also one that hangs: in turn, it would get a third of all requests."""
     balanced = peer(*three)
-    with ExitStack() as under_way:
+    with ExitStack() as in_flight:
         for _ in range(2):
-            under_way.enter_context(balanced.ask("GET", "/", repeatable=True, timeout=5.0))
+            in_flight.enter_context(balanced.ask("GET", "/", repeatable=True, timeout=5.0))
         before = asked(three)
         for _ in range(20):
             ask(balanced)
@@ -73,7 +73,7 @@ def test_failures_do_not_count_as_under_way(three: list[Upstream], nowhere: str)
     three[0].answer, three[0].breaks_off = OK, False
     with pytest.raises(ZeroDivisionError), balanced.ask("GET", "/", repeatable=True, timeout=5.0):
         raise ZeroDivisionError
-    assert [address.under_way for address in balanced._addresses.all] == [0, 0]
+    assert [address.in_flight for address in balanced._addresses.all] == [0, 0]
 
 
 def test_where_nobody_listens_another_is_asked_whatever_it_is(
@@ -149,7 +149,7 @@ def test_an_answer_is_an_answer(three: list[Upstream]) -> None:
 def test_whoever_leaves_is_asked_last_for_a_while(
     three: list[Upstream], told: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(addresses, "ASIDE_SECONDS", 60.0)
+    monkeypatch.setattr(addresses, "EJECTION_SECONDS", 60.0)
     three[0].answer, three[0].breaks_off = told, True
     balanced = peer(*three[:2])
     assert [ask(balanced, repeatable=True) for _ in range(40)] == [200] * 40

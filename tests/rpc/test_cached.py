@@ -24,20 +24,22 @@ from google.protobuf.message import Message
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
-from shop import cache as shop_cache
-from shop import topology
-from shop.cache import SKIP_SECONDS, Answers, FolderCache, Question, forget
-from shop.events import delivery, handlers
-from shop.events.envelope import to_json
-from shop.events.models import Delivery
-from shop.events.queues import context_queues
-from shop.events.store import envelope, record
-from shop.refusal import NotFound
-from shop.rpc import cached, stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Identity
-from shop.rpc.registry import registry
-from shop.topology import Cached, TopologyError
+from severable import topology
+from severable.caching import backends as shop_cache
+from severable.caching import reads as cached
+from severable.caching.backends import SKIP_SECONDS, Answers, FolderCache, Question, forget
+from severable.caching.stubs import caching
+from severable.errors import NotFound
+from severable.events import delivery, handlers
+from severable.events.envelope import to_json
+from severable.events.models import Delivery
+from severable.events.queues import context_queues
+from severable.events.store import append, envelope
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Identity
+from severable.rpc.server.registry import registry
+from severable.topology import Cached, TopologyError
 from tests.addresses import free_addresses
 from tests.machine import settle
 from tests.processes import ROOT
@@ -47,7 +49,7 @@ from tests.test_settings import manage
 from tests.threads import together
 
 ENTRY = Cached("user.UserService/GetUser", "users", 600, "user_id", ("user.UserUpdated",))
-ENDINGS = [(entry, event) for entry in project.TOPOLOGY.cached for event in entry.ended_by]
+ENDINGS = [(entry, event) for entry in project.TOPOLOGY.cached for event in entry.invalidated_by]
 
 
 class Owner(Users):
@@ -107,7 +109,7 @@ def users(owner: Owner, clock: Clock) -> UserServiceStub:
 def use_redis(settings: Any, url: str, timeout: float = 10) -> None:
     """Patiently, where it is not the cache's slowness that is tested: machines are busy."""
     options = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
-    options["SERIALIZER"] = "shop.cache.Serializer"
+    options["SERIALIZER"] = "severable.caching.backends.Serializer"
     backend = "django_redis.cache.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
 
@@ -119,7 +121,7 @@ def client(
     entries = [replace(entry, seconds=seconds) for entry in project.TOPOLOGY.cached]
     reads = cached.CachedReads(cached.rules(entries), Answers(clock or Clock()))
     policed = stubs.policed(channel or LocalChannel(), POLICY)
-    return UserServiceStub(stubs.caching(policed, POLICY, reads))
+    return UserServiceStub(caching(policed, POLICY, reads))
 
 
 def get(users: UserServiceStub, user_id: int = 7, **options: Any) -> Any:
@@ -168,7 +170,7 @@ def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> Non
     with serving(channel) as remote:
         reads = cached.CachedReads(cached.rules([ENTRY]), Answers())
         policed = stubs.policed(remote, POLICY, Identity())
-        method = UserServiceStub(stubs.caching(policed, POLICY, reads)).GetUser
+        method = UserServiceStub(caching(policed, POLICY, reads)).GetUser
         request = pb.GetUserRequest(user_id=7)
         assert method.future(request).result().id == 7
         deadline = time.monotonic() + 10  # gRPC tells who has called back at a time of its own
@@ -186,8 +188,12 @@ def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> Non
 def test_each_event_of_the_topology_ends_what_it_changes(
     owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch, entry: Cached, event: str
 ) -> None:
-    forgetters = cached.forgetters(cached.rules(project.TOPOLOGY.cached), "orders")
-    monkeypatch.setattr(handlers, "_handlers", {handler.name: handler for handler in forgetters})
+    invalidation_handlers = cached.invalidation_handlers(
+        cached.rules(project.TOPOLOGY.cached), "orders"
+    )
+    monkeypatch.setattr(
+        handlers, "_handlers", {handler.name: handler for handler in invalidation_handlers}
+    )
 
     def ask(key: int) -> None:
         service, _, name = entry.method.partition("/")
@@ -209,7 +215,7 @@ def happened(event: str, **fields: Any) -> None:
     described = descriptor_pool.Default().FindMessageTypeByName(event)
     message: Message = message_factory.GetMessageClass(described)(**fields)
     with transaction.atomic():
-        stored = record(message, stream="user-7")
+        stored = append(message, stream="user-7")
     delivery.deliver.apply(([to_json(envelope(stored))],), headers={"queue": "orders"})
 
 
@@ -397,7 +403,10 @@ def break_it(kind: str, settings: Any, tmp_path: Path) -> None:
     else:
         (tmp_path / "file").touch()
         settings.CACHES = {
-            "default": {"BACKEND": "shop.cache.FolderCache", "LOCATION": tmp_path / "file"}
+            "default": {
+                "BACKEND": "severable.caching.backends.FolderCache",
+                "LOCATION": tmp_path / "file",
+            }
         }
 
 
@@ -463,7 +472,7 @@ def test_what_cannot_be_ended_now_is_ended_later(
 ) -> None:
     """An event that comes while the cache is away must not be counted as heard."""
     use_redis(settings, redis.url.replace("/0", "/1"), timeout=1)
-    (forgetter,) = cached.forgetters(cached.rules([ENTRY]), "orders")
+    (forgetter,) = cached.invalidation_handlers(cached.rules([ENTRY]), "orders")
     monkeypatch.setattr(handlers, "_handlers", {forgetter.name: forgetter})
     owner.behaviour = named("old")
     get(users)
@@ -520,8 +529,11 @@ def test_the_queue_of_such_a_deployment_is_bound_to_what_ends_its_answers(
         ({"method": "user.UserService/Nope"}, "Nope.: no contract has this method"),
         ({"method": "user.UserService/UpdateUser"}, "UpdateUser.: .* has side effects"),
         ({"key": "name"}, "key: user.GetUserRequest has no single 'name'"),
-        ({"ended_by": ("user.Nope",)}, "ended_by: no contract has the event user.Nope"),
-        ({"ended_by": ("user.UserResponse",)}, "key: user.UserResponse has no single 'user_id'"),
+        ({"invalidated_by": ("user.Nope",)}, "invalidated_by: no contract has the event user.Nope"),
+        (
+            {"invalidated_by": ("user.UserResponse",)},
+            "key: user.UserResponse has no single 'user_id'",
+        ),
     ],
 )
 def test_what_no_contract_bears_out_is_refused(changes: dict[str, Any], complaint: str) -> None:
@@ -543,7 +555,7 @@ def test_what_no_contract_bears_out_is_refused(changes: dict[str, Any], complain
         (
             '["UserUpdated", "EmailConfirmed", "AccessChanged"]',
             "[]",
-            r"GetUser.\.ended_by: \[\]: .* at least 1 item",
+            r"GetUser.\.invalidated_by: \[\]: .* at least 1 item",
         ),
         ("user.UserService/GetUser", "cat.Cats/Get", "cat.Cats/Get.: no context has this method"),
         ("user.UserService/GetUser", "user.GetUser", "user.GetUser.: no context has this method"),

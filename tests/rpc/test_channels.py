@@ -17,15 +17,16 @@ from django.db import transaction
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
-from shop import topology
-from shop.refusal import Conflict, Declined, NotFound, OutcomeUnknown, from_error
-from shop.rpc import deadline, stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import CallInTransaction, Identity
-from shop.rpc.registry import registry
-from shop.rpc.rest import RestChannel
-from shop.rpc.server import Server
-from shop.topology import TopologyError
+from severable import topology
+from severable.errors import Conflict, Declined, NotFound, OutcomeUnknown, from_error
+from severable.rpc import deadline
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import CallInTransaction, Identity
+from severable.rpc.client.rest import RestChannel
+from severable.rpc.server.registry import registry
+from severable.rpc.server.server import Server
+from severable.topology import TopologyError
 from shop.wsgi import application
 
 POLICY = topology.load(Path(__file__).parents[2] / "topology.toml").policies["users"]
@@ -253,4 +254,4 @@ def test_with_call_and_future_work_as_in_grpc(users: Users, get: Get) -> None:
 
 def test_an_unknown_context_is_named() -> None:
     with pytest.raises(TopologyError, match="no context 'elsewhere'"):
-        stubs._channel("elsewhere")
+        stubs.channel_to("elsewhere")

@@ -16,7 +16,8 @@ from apps.orders.models import Parcel
 from apps.users import confirmations, services
 from apps.users import queries as users
 from apps.users.models import User
-from shop.rpc import stubs
+from severable.caching.stubs import cached_stub
+from severable.rpc.client import stubs
 from tests.conftest import ClientFor
 from tests.machine import settle
 from tests.rpc.test_channels import listening
@@ -32,7 +33,7 @@ def client(
 
     The events that invalidate cached answers never arrive here, as if the broker were slow.
     """
-    caches = (stubs._channel, stubs.stub, stubs.cached_stub)
+    caches = (stubs.channel_to, stubs.stub, cached_stub)
     if request.param == "one process":
         yield client_for(alice)
         return

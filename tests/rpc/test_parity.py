@@ -17,13 +17,14 @@ from protos.inventory_pb2_grpc import (
     add_InventoryServiceServicer_to_server,
 )
 from protos.user_pb2_grpc import UserServiceStub
-from shop.refusal import from_error
-from shop.rpc import identity, stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Identity
-from shop.rpc.registry import registry
-from shop.telemetry import correlation
-from shop.telemetry.correlation import Correlation, correlated
+from severable.errors import from_error
+from severable.rpc import identity
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Identity
+from severable.rpc.server.registry import registry
+from severable.telemetry import correlation
+from severable.telemetry.correlation import Correlation, correlated
 from tests.rpc.test_channels import POLICY, Users, add_to_server, serving
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -152,7 +153,7 @@ def test_who_asked_and_why_travels_along(everywhere: Everywhere) -> None:
     for name, channel in everywhere.channels.items():
         seen: list[Any] = []
         everywhere.users.behaviour = lambda request, context, seen=seen: (
-            seen.append(correlation.under_way()) or user_pb2.UserResponse()
+            seen.append(correlation.active()) or user_pb2.UserResponse()
         )
         with correlated(why):
             UserServiceStub(channel).GetUser(user_pb2.GetUserRequest(user_id=7))

@@ -12,19 +12,20 @@ import pytest
 
 from protos.user_pb2 import GetUserRequest
 from protos.user_pb2_grpc import UserServiceStub
-from shop import topology
-from shop.rpc import deadline, faults, policy
-from shop.rpc.faults import InjectedFault
-from shop.rpc.intercepted import Details
-from shop.rpc.local import LocalChannel
-from shop.rpc.outcome import CallAnswer, CallError
-from shop.rpc.policy import Breaker, Bulkhead, Retry
-from shop.rpc.stubs import policed
-from shop.topology import Fault, Policy
+from severable import topology
+from severable.rpc import deadline
+from severable.rpc.client import faults, policy
+from severable.rpc.client.faults import InjectedFault
+from severable.rpc.client.intercepted import Details
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Breaker, Bulkhead, Retry
+from severable.rpc.client.stubs import policed
+from severable.rpc.outcome import CallError, CompletedCall
+from severable.topology import Fault, Policy
 
 DOWN = CallError(grpc.StatusCode.UNAVAILABLE, "down")
 LATE = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
-FINE = CallAnswer("fine")
+FINE = CompletedCall("fine")
 
 
 class Peer:

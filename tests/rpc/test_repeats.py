@@ -15,17 +15,18 @@ from google.protobuf.message import Message
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from protos import events_pb2, inventory_pb2, notification_pb2, order_pb2, payment_pb2, user_pb2
-from protos.events_pb2_grpc import EventFeedStub
+from protos import inventory_pb2, notification_pb2, order_pb2, payment_pb2, user_pb2
 from protos.inventory_pb2_grpc import InventoryServiceStub
 from protos.notification_pb2_grpc import NotificationServiceStub
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
-from shop.rpc import stubs
-from shop.rpc.local import LocalChannel
-from shop.rpc.policy import Identity, repeatable
-from shop.rpc.registry import registry
+from severable.protos import events_pb2
+from severable.protos.events_pb2_grpc import EventFeedStub
+from severable.rpc.client import stubs
+from severable.rpc.client.local import LocalChannel
+from severable.rpc.client.policy import Identity, repeatable
+from severable.rpc.server.registry import registry
 from tests.conftest import ClientFor, MakeUser
 from tests.rpc.test_channels import POLICY, serving
 

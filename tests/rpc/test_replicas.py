@@ -16,10 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
-from shop.rpc import identity, stubs
-from shop.rpc.policy import Identity
-from shop.rpc.registry import registry
-from shop.rpc.server import THREADS, Server
+from severable.rpc import identity
+from severable.rpc.client import stubs
+from severable.rpc.client.policy import Identity
+from severable.rpc.server.registry import registry
+from severable.rpc.server.server import THREADS, Server
 from tests.rpc.test_channels import POLICY
 from tests.threads import together
 

@@ -1,4 +1,4 @@
-"""Sagas end done or undone, whatever fails and wherever the process dies."""
+"""Sagas end completed or compensated, whatever fails and wherever the process dies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from shop.refusal import Conflict, OutcomeUnknown
-from shop.saga import definition, driver, story
-from shop.saga.definition import Data, Definition, Step, define
-from shop.saga.models import Saga
+from severable.errors import Conflict, OutcomeUnknown
+from severable.saga import definition, driver, story
+from severable.saga.definition import Data, Definition, Step, define
+from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
 
@@ -38,8 +38,8 @@ class World:
 
         return do
 
-    def undone(self, data: Data, code: str, detail: str) -> None:
-        self.log.append(f"undone: {code}")
+    def compensated(self, data: Data, code: str, detail: str) -> None:
+        self.log.append(f"compensated: {code}")
 
 
 class Died(BaseException):
@@ -52,10 +52,20 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World()
     steps = (
         Step("look", world.does("look")),
-        Step("hold", world.does("hold"), undo=world.does("free"), then=world.does("held")),
-        Step("pay", world.does("pay"), undo=world.does("refund"), then=world.does("paid")),
+        Step(
+            "hold",
+            world.does("hold"),
+            compensation=world.does("free"),
+            on_success=world.does("held"),
+        ),
+        Step(
+            "pay",
+            world.does("pay"),
+            compensation=world.does("refund"),
+            on_success=world.does("paid"),
+        ),
     )
-    define(Definition("test", "orders", steps, undone=world.undone))
+    define(Definition("test", "orders", steps, on_compensated=world.compensated))
     yield world
 
 
@@ -83,21 +93,21 @@ def test_all_steps_in_order(world: World) -> None:
     assert Saga.objects.get().status == "completed"
 
 
-def test_a_refusal_undoes_what_was_done_and_no_more(world: World) -> None:
+def test_a_refusal_compensates_what_was_done_and_no_more(world: World) -> None:
     world.errors["pay"] = [Refused("no")]
     begin().attempt()
-    assert world.log == ["look", "hold", "held", "pay", "free", "undone: refused_here"]
-    assert Saga.objects.get().status == "undone"
+    assert world.log == ["look", "hold", "held", "pay", "free", "compensated: refused_here"]
+    assert Saga.objects.get().status == "compensated"
 
 
-def test_a_refusal_by_our_own_state_undoes_the_step_too(world: World) -> None:
+def test_a_refusal_by_our_own_state_compensates_the_step_too(world: World) -> None:
     """The order was cancelled while it was being paid: the money must come back."""
     world.errors["paid"] = [Refused("cancelled")]
     begin().attempt()
-    assert world.log == [*DONE, "refund", "free", "undone: refused_here"]
+    assert world.log == [*DONE, "refund", "free", "compensated: refused_here"]
 
 
-def test_an_unknown_outcome_is_asked_again_and_never_undone(world: World) -> None:
+def test_an_unknown_outcome_is_asked_again_and_never_compensated(world: World) -> None:
     world.errors["pay"] = [OutcomeUnknown("lost"), OutcomeUnknown("lost again")]
     saga = begin()
     assert not saga.attempt()
@@ -114,23 +124,23 @@ def test_a_bug_in_a_step_is_not_a_refusal(world: World) -> None:
     assert resume(saga).status == "completed"
 
 
-def test_patience_ends_and_undoes_the_step_that_may_have_happened(world: World) -> None:
+def test_a_timeout_compensates_the_step_that_may_have_happened(world: World) -> None:
     world.errors["pay"] = [OutcomeUnknown("lost")]
     saga = begin()
     Saga.objects.update(created_at=timezone.now() - timedelta(hours=2))
     saga.refresh_from_db()
     saga.attempt()
-    assert world.log[-3:] == ["refund", "free", "undone: unresolved"]
+    assert world.log[-3:] == ["refund", "free", "compensated: unresolved"]
 
 
-def test_an_undo_that_fails_is_tried_until_it_works(world: World) -> None:
+def test_a_compensation_that_fails_is_tried_until_it_works(world: World) -> None:
     world.errors["pay"] = [Refused("no")]
     world.errors["free"] = [OutcomeUnknown("down")] * 3
     saga = begin()
     saga.attempt()
     for _ in range(3):
         saga = resume(saga)
-    assert saga.status == "undone"
+    assert saga.status == "compensated"
     assert world.log.count("free") == 4
     assert saga.refusal["code"] == "refused_here"
 
@@ -146,13 +156,13 @@ def test_a_crash_anywhere_is_resumed(world: World, dies_in: str) -> None:
 
 
 @pytest.mark.parametrize("dies_in", ["refund", "free"])
-def test_a_crash_while_undoing_is_resumed(world: World, dies_in: str) -> None:
+def test_a_crash_while_compensating_is_resumed(world: World, dies_in: str) -> None:
     world.errors["paid"] = [Refused("cancelled")]
     world.errors[dies_in] = [Died()]
     saga = begin()
     with pytest.raises(Died):
         saga.attempt()
-    assert resume(saga).status == "undone"
+    assert resume(saga).status == "compensated"
 
 
 def test_nobody_drives_what_another_holds(world: World) -> None:
@@ -183,8 +193,8 @@ def test_the_story_tells_what_is_still_to_come(world: World) -> None:
 
     resume(saga)
     told = [(step.name, step.state) for step in story.of(saga.key)]
-    assert told[-4:-2] == [("pay", "refused"), ("pay", "undone")]
-    assert told[-2:] == [("hold", "unknown"), ("hold", "to undo")]
+    assert told[-4:-2] == [("pay", "refused"), ("pay", "compensated")]
+    assert told[-2:] == [("hold", "unknown"), ("hold", "to compensate")]
 
 
 def test_a_story_of_a_saga_that_waits_for_a_worker(world: World) -> None:

@@ -24,9 +24,9 @@ from apps.orders import services
 from apps.orders.models import Order
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
 from apps.users.models import User
-from shop.refusal import OutcomeUnknown
-from shop.rpc.registry import registry
-from shop.saga.models import Saga
+from severable.errors import OutcomeUnknown
+from severable.rpc.server.registry import registry
+from severable.saga.models import Saga
 from tests.machine import settle
 
 FAULTS = ["fine", "fine", "unheard", "answer lost", "died before", "died after"]

@@ -18,9 +18,9 @@ from apps.orders.models import Order
 from apps.payments.models import LedgerEntry, Payment, TestCharge
 from apps.payments.providers import CardDeclined, TestProvider
 from apps.users.models import User
-from shop.refusal import Conflict, OutcomeUnknown
-from shop.rpc.registry import registry
-from shop.saga.models import Saga, SagaLog
+from severable.errors import Conflict, OutcomeUnknown
+from severable.rpc.server.registry import registry
+from severable.saga.models import Saga, SagaLog
 from tests.conftest import MakeUser
 from tests.machine import settle
 from tests.saga.test_order_under_faults import Died, decide
@@ -154,7 +154,7 @@ def test_a_refusal_at_the_first_attempt_compensates_only_what_was_done(
     spoil(call, refused, carried_out=False)
     order = decided(place(rich))
     assert order.status == "rejected"
-    steps = SagaLog.objects.filter(action="undo").values_list("step", flat=True)
+    steps = SagaLog.objects.filter(action="compensate").values_list("step", flat=True)
     assert [*steps] == ([] if call == RESERVE else ["stock"])
 
 
@@ -233,4 +233,4 @@ def test_credit_that_a_later_refusal_denies_is_returned(
     spoil(DEBIT, lost, refused)
     order = decided(place(rich, "credit"))
     assert order.status == "rejected"
-    assert Saga.objects.get(key=order.id).status == "undone"
+    assert Saga.objects.get(key=order.id).status == "compensated"

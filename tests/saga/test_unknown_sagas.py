@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from apps.orders import queries
 from apps.orders.models import Order
-from shop.jobs import clock
-from shop.saga.models import Saga
+from severable.jobs import clock
+from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     def apply_async(args: tuple[str, str], queue: str, **options: Any) -> None:
         sent.append((queue, args[1]))
 
-    monkeypatch.setattr("shop.jobs.tasks.run.apply_async", apply_async)
+    monkeypatch.setattr("severable.jobs.tasks.run.apply_async", apply_async)
     monkeypatch.setattr(clock, "_nudged", {})
     yield sent
 
@@ -62,7 +62,7 @@ def test_an_unknown_saga_is_parked_and_stops_no_other(
 def test_a_saga_of_the_next_release_is_left_to_its_processes(enqueued: list[Any]) -> None:
     """In a rolling update the scheduler may be older than the saga: it must not park it."""
     new = saga("pay_twice", overdue=timedelta(seconds=30))
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
     new.refresh_from_db()
 
     assert (new.state, enqueued) == ("waiting", [])
@@ -77,7 +77,7 @@ def test_many_unknown_sagas_hold_up_no_other(
         saga("pay_twice", overdue=DAY)
     known = saga("cancel_order", overdue=timedelta(seconds=1))
     for _ in range(2):
-        clock.nudge_due_jobs()
+        clock.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(known.pk))]
 
@@ -90,7 +90,7 @@ def test_a_broker_that_fails_parks_nothing(
     def fail(*args: Any, **options: Any) -> None:
         raise KeyError("no such channel")
 
-    monkeypatch.setattr("shop.jobs.tasks.run.apply_async", fail)
+    monkeypatch.setattr("severable.jobs.tasks.run.apply_async", fail)
     known = saga("cancel_order", overdue=DAY)
     clock.Clock().tick()
 
@@ -100,12 +100,12 @@ def test_a_broker_that_fails_parks_nothing(
 def test_a_parked_saga_goes_on_once_it_is_known(enqueued: list[Any]) -> None:
     parked = saga("cancel_order", overdue=DAY, state="parked", data={"order_id": str(uuid4())})
     parked.retry_now()
-    clock.nudge_due_jobs()
+    clock.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(parked.pk))]
 
 
-@pytest.mark.parametrize("status", ["running", "undoing"])
+@pytest.mark.parametrize("status", ["running", "compensating"])
 def test_an_unknown_saga_is_shown_in_the_story_and_the_admin(
     status: str, admin_client: Client
 ) -> None:
@@ -114,5 +114,5 @@ def test_an_unknown_saga_is_shown_in_the_story_and_the_admin(
     order = Order.objects.create(id=row.key, user_id=7)
 
     assert queries.timeline(order) == []
-    page = admin_client.get(f"/admin/saga/saga/{row.pk}/change/")
+    page = admin_client.get(f"/admin/severable_saga/saga/{row.pk}/change/")
     assert (page.status_code, "pay_twice" in page.content.decode()) == (200, True)

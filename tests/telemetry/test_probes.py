@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from shop.front import Answer, Front
-from shop.front.threads import Threads
+from severable.http import Answer, Front
+from severable.http.threads import Threads
 from tests.front.asking import asked, scope_of
 
 PROBES = ["/health/live", "/health/ready", "/metrics"]

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from shop.events.models import Event
-from shop.telemetry import tracing
+from severable.events.models import Event
+from severable.telemetry import tracing
 from tests.conftest import ClientFor
 from tests.machine import settle
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from django.conf import settings
 
-from protos import events_pb2
-from shop.rendering import render
-from shop.topology import Deployment, Topology
+from severable.deploy import render
+from severable.protos import events_pb2
+from severable.topology import Deployment, Topology
 from tests.processes import ROOT
 
 Resource = dict[str, Any]

@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 from django.urls import resolve
 
-from shop.api import keys
-from shop.rendering.calls import methods
-from shop.rendering.routes import routes
-from shop.rpc.transcoding import VARIABLE, rule
+from severable.api import key_ring as keys
+from severable.deploy.calls import methods
+from severable.deploy.routes import routes
+from severable.rpc.transcoding import VARIABLE, rule
 from tests.topology.manifests import (
     GRPC,
     HTTP,

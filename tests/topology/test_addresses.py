@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from shop import supervisor, topology
-from shop.topology import Deployment, TopologyError
+from severable import topology
+from severable.topology import Deployment, TopologyError
+from tools import supervisor
 
 TOPOLOGY = """
 [contexts.a]

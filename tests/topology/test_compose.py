@@ -18,8 +18,8 @@ import yaml
 from django.conf import settings
 from django.urls import resolve
 
-from shop import keys, topology
-from shop.rendering import compose, render
+from severable import keys, topology
+from severable.deploy import compose, render
 from tests.processes import ROOT
 
 TEXT = render(settings.TOPOLOGY, "compose")[compose.PATH]

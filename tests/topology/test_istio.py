@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from shop.rendering.calls import methods
-from shop.rendering.istio import calls
-from shop.rendering.routes import routes
-from shop.rpc.policy import repeatable
-from shop.rpc.transcoding import rule
-from shop.topology import Fault, Topology
-from shop.topology.model import MethodPolicy
+from severable.deploy.calls import methods
+from severable.deploy.istio import calls
+from severable.deploy.routes import routes
+from severable.rpc.client.policy import repeatable
+from severable.rpc.transcoding import rule
+from severable.topology import Fault, Topology
+from severable.topology.model import MethodPolicy
 from tests.topology.manifests import (
     COMPONENT,
     NAME,

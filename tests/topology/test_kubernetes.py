@@ -14,10 +14,10 @@ import pytest
 import yaml
 from django.urls import resolve
 
-from shop.rendering import render
-from shop.rendering.workloads import SECRETS, secrets
-from shop.rendering.workloads import settings as shown
-from shop.topology import Topology
+from severable.deploy import render
+from severable.deploy.workloads import SECRETS, secrets
+from severable.deploy.workloads import settings as shown
+from severable.topology import Topology
 from tests.processes import ROOT
 from tests.topology.manifests import (
     COMPONENT,
@@ -155,7 +155,7 @@ def test_probes_ask_for_what_is_there(placement: str) -> None:
                     resolve(probe["httpGet"]["path"])
                     assert probe["httpGet"]["port"] in {p["name"] for p in container["ports"]}
                 elif "exec" in probe:
-                    assert probe["exec"]["command"][:3] == ["python", "-m", "shop.heartbeat"]
+                    assert probe["exec"]["command"][:3] == ["python", "-m", "severable.heartbeat"]
                     assert "SHOP_HEARTBEAT" in {each["name"] for each in container["env"]}
         grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
         drain = {e["name"]: e["value"] for e in pod["spec"]["containers"][0].get("env", ())}

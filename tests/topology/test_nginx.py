@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from shop.rendering import nginx
-from shop.topology import TopologyError
+from severable.deploy import nginx
+from severable.topology import TopologyError
 from tests.edge.running import command
 from tests.processes import ROOT
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import resolve
 
-from shop.rendering import compose, prometheus, render
+from severable.deploy import compose, prometheus, render
 from tests.processes import ROOT
 
 FOLDER = ROOT / "deploy/observability"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shop import topology
-from shop.topology import TopologyError
-from shop.topology.loading import line_of
+from severable import topology
+from severable.topology import TopologyError
+from severable.topology.loading import line_of
 from tests.processes import ROOT
 
 GOOD = (ROOT / "topology.toml").read_text()

@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 
 from apps.gateway.urls import urlpatterns as composed
-from shop.rendering.routes import routes
-from shop.topology import ENTRY
+from severable.deploy.routes import routes
+from severable.topology import ENTRY
 
 TOPOLOGY = settings.TOPOLOGY
 

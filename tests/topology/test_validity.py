@@ -9,7 +9,7 @@ import pytest
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from shop.rendering import render
+from severable.deploy import render
 from tests.processes import ROOT
 from tests.topology.manifests import (
     PLACEMENTS,

@@ -23,8 +23,8 @@ from apps.users import services
 from apps.users.models import User
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.models import Event
-from shop.rpc.stubs import stub
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
 from tests.conftest import ClientFor
 from tests.machine import settle
 from tests.threads import together

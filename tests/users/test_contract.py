@@ -12,9 +12,9 @@ import pytest
 from apps.users.models import CreditEntry, User
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceStub
-from shop.events.models import Event
-from shop.refusal import from_error
-from shop.rpc.stubs import stub
+from severable.errors import from_error
+from severable.events.models import Event
+from severable.rpc.client.stubs import stub
 from tests.conftest import MakeUser
 from tests.threads import together
 

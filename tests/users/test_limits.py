@@ -14,10 +14,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.api.address import GATEWAY, client_address, network_of
-from shop.api.limits import purge_old_attempts
-from shop.api.models import Attempts
-from shop.rpc import identity
+from severable.api.address import GATEWAY, client_address, network_of
+from severable.api.limits import purge_old_attempts
+from severable.api.models import Attempts
+from severable.rpc import identity
 from tests.conftest import MakeUser
 from tests.threads import together
 

@@ -9,7 +9,7 @@ from django.forms import model_to_dict
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.events.models import Event
+from severable.events.models import Event
 from tests.conftest import ClientFor, MakeUser
 from tests.threads import together
 

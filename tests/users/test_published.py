@@ -11,15 +11,15 @@ import pytest
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop import jwk
+from severable.config import jwk
 from tests.api.test_authorization import MATRIX, SIGN_IN
 from tests.test_settings import manage
 
 TOKEN_ROUTES = [key for key in MATRIX if key[1].startswith("/api/auth/")]
 PUBLISHED = """
-from shop.api import keys
+from severable.api import key_ring
 import json
-print(json.dumps(keys.public_keys()))
+print(json.dumps(key_ring.public_keys()))
 """
 
 

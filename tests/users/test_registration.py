@@ -9,7 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.events.models import Event
+from severable.events.models import Event
 
 pytestmark = pytest.mark.django_db
 

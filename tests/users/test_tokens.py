@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from shop.api import keys
+from severable.api import key_ring
 from tests.conftest import token_of
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +30,8 @@ def claims(**changes: Any) -> dict[str, Any]:
     good = {
         "token_type": "access",
         "sub": "1",
-        "aud": keys.AUDIENCE,
-        "iss": keys.ISSUER,
+        "aud": key_ring.AUDIENCE,
+        "iss": key_ring.ISSUER,
         "jti": "1" * 32,
         "iat": now,
         "exp": now + timedelta(minutes=5),
@@ -42,8 +42,8 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def own(payload: dict[str, Any], **headers: Any) -> str:
     """Signed with the shop's own key."""
-    headers = {"kid": keys.public_keys()[0]["kid"]} | headers
-    return jwt.encode(payload, keys._private_key(), algorithm="RS256", headers=headers)
+    headers = {"kid": key_ring.public_keys()[0]["kid"]} | headers
+    return jwt.encode(payload, key_ring._private_key(), algorithm="RS256", headers=headers)
 
 
 def in_the_past() -> dict[str, Any]:
@@ -53,9 +53,9 @@ def in_the_past() -> dict[str, Any]:
 
 def hs256_with_the_public_key() -> str:
     """The public key, which everybody has, taken for a shared secret."""
-    public = keys._private_key().public_key()
+    public = key_ring._private_key().public_key()
     secret = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    header = {"alg": "HS256", "typ": "JWT", "kid": keys.public_keys()[0]["kid"]}
+    header = {"alg": "HS256", "typ": "JWT", "kid": key_ring.public_keys()[0]["kid"]}
     parts = [header, claims() | {"iat": 1, "exp": 2**33}]
     signed = b".".join(_base64(json.dumps(part).encode()) for part in parts)
     return (signed + b"." + _base64(hmac.digest(secret, signed, hashlib.sha256))).decode()
@@ -66,7 +66,7 @@ def unsigned() -> str:
 
 
 def own_kid() -> str:
-    return keys.public_keys()[0]["kid"]
+    return key_ring.public_keys()[0]["kid"]
 
 
 def attackers(**headers: Any) -> str:

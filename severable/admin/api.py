@@ -1,0 +1,42 @@
+"""The API's own rows in the admin: idempotency keys and attempts to sign in; and its sign-in."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from severable.admin.site import Record
+from severable.api.forms import AdminSignInForm
+from severable.api.models import Attempts, IdempotencyKey
+
+admin.site.login_form = AdminSignInForm
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(Record):
+    icon = "vpn_key"
+    list_display = ["key", "context", "caller", "status", "created_at"]
+    list_filter = ["context", "created_at"]
+    search_fields = ["operation_id", "caller"]
+    ordering = ["-created_at"]
+    fields = [
+        "key",
+        "context",
+        "caller",
+        "operation_id",
+        "fingerprint",
+        "created_at",
+        "locked_until",
+    ]
+    fields += ["status", "headers", "shown_body"]
+
+    @admin.display(description="body")
+    def shown_body(self, key: IdempotencyKey) -> str:
+        return bytes(key.body).decode(errors="replace")
+
+
+@admin.register(Attempts)
+class AttemptsAdmin(Record):
+    icon = "lock_clock"
+    list_display = ["key", "count", "ends_at"]
+    search_fields = ["key"]
+    ordering = ["-ends_at"]

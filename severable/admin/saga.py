@@ -1,0 +1,92 @@
+"""Sagas in the admin: the steps that have run, and those that are still to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.views.debug import SafeExceptionReporterFilter
+from unfold.utils import prettify_json
+
+from severable.admin.jobs import JobAdmin
+from severable.admin.site import Record, joined, label, link, rows, short, told
+from severable.saga import story
+from severable.saga.models import Saga, SagaLog
+
+STATUSES = {
+    Saga.Status.RUNNING: "info",
+    Saga.Status.COMPENSATING: "warning",
+    Saga.Status.COMPLETED: "success",
+    Saga.Status.COMPENSATED: "danger",
+}
+
+
+@admin.register(Saga)
+class SagaAdmin(JobAdmin):
+    icon = "route"
+    list_display = ["name", "shown_key", "shown_status", "attempts", "due_at", "created_at"]
+    list_display += ["error"]
+    list_filter = ["status", "state", "created_at"]
+    search_fields = ["key", "correlation_id"]
+    change_form_before_template = "severable/story.html"
+    fieldsets = [
+        (None, {"fields": [("name", "key"), ("shown_status", "created_at"), "why", "links"]}),
+        ("Work", {"fields": [("shown_state", "attempts"), "due_at", "error"]}),
+        ("What it knows", {"fields": ["known"]}),
+        ("Where it came from", {"fields": ["actor", ("correlation_id", "causation_id")]}),
+    ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
+    ) -> HttpResponse:
+        context["story"] = told(story.of_saga(kwargs["obj"]))
+        answer: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return answer
+
+    @admin.display(description="about", ordering="key")
+    def shown_key(self, saga: Saga) -> str:
+        return short(saga.key)
+
+    @admin.display(description="status", ordering="status")
+    def shown_status(self, saga: Saga) -> str:
+        return label(saga.status, STATUSES)
+
+    @admin.display(description="why it is compensated")
+    def why(self, saga: Saga) -> str:
+        return "{code}: {detail}".format(**saga.refusal) if saga.refusal else "-"
+
+    @admin.display(description="see also")
+    def links(self, saga: Saga) -> str:
+        return joined(
+            rows("severable_saga.saga", "all sagas about this", key=saga.key),
+            rows("severable_saga.sagalog", "log", saga=saga.pk),
+            rows("severable_events.event", "events", correlation_id=saga.correlation_id),
+        )
+
+    @admin.display(description="data")
+    def known(self, saga: Saga) -> str:
+        # A saga that has not ended still knows secrets, such as the token of a card.
+        shown = SafeExceptionReporterFilter().cleanse_setting("data", saga.data)
+        return prettify_json(shown, None) or str(shown)
+
+
+@admin.register(SagaLog)
+class SagaLogAdmin(Record):
+    icon = "receipt_long"
+    list_display = ["step", "action", "shown_outcome", "shown_saga", "at", "detail"]
+    list_filter = ["outcome", "action", "at"]
+    list_select_related = ["saga"]
+    search_fields = ["saga"]
+    ordering = ["-id"]
+    fields = ["shown_saga", "step", "action", "shown_outcome", "detail", "at"]
+
+    @admin.display(description="outcome", ordering="outcome")
+    def shown_outcome(self, entry: SagaLog) -> str:
+        return label(entry.outcome)
+
+    @admin.display(description="saga")
+    def shown_saga(self, entry: SagaLog) -> str:
+        return link(
+            "severable_saga.saga", entry.saga_id, f"{entry.saga.name} {short(entry.saga.key)}"
+        )

@@ -1,0 +1,172 @@
+"""Every error as application/problem+json (RFC 9457), with a `code` for programs and the trace."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, InternalError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from severable.api.parsers import TooLarge
+from severable.errors import DomainError, OutcomeUnknown, from_error
+from severable.telemetry.tracing import trace_id
+
+log = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+RETRY_AFTER = "2"
+
+# The database is gone, or has ended our session. Other database errors are bugs.
+DATABASE_DOWN = (OperationalError, InterfaceError, InternalError)
+
+Problem = dict[str, Any]
+
+
+class Unprocessable(exceptions.APIException):
+    """The request is well-formed, but cannot be carried out."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_code = "unprocessable"
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
+    """The body of an error answer."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        "trace_id": trace_id(),
+        **more,
+    }
+
+
+def problem_answer(body: Problem, headers: dict[str, str] | None = None) -> JsonResponse:
+    """A problem as an answer, for what is no view of DRF's."""
+    return JsonResponse(body, status=body["status"], content_type=PROBLEM, headers=headers)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook: what goes wrong in a view, as a problem. None lets it become a plain 500."""
+    set_rollback()
+    known = _known(error)
+    if known is None:
+        return None
+    body, headers = known
+    response = Response(body, status=body["status"], headers=headers)
+    renderer = getattr(context["request"], "accepted_renderer", None)
+    if renderer is None or renderer.format == "json":
+        response.content_type = PROBLEM
+    return response
+
+
+def is_domain_error(error: Exception) -> bool:
+    """Whether an error is a business refusal, of this context or of one that it had asked."""
+    return isinstance(error, DomainError) or (
+        isinstance(error, grpc.RpcError) and from_error(error) is not None
+    )
+
+
+def domain_error_problem(refusal: DomainError, **more: Any) -> Problem:
+    """A business refusal as the body of an answer."""
+    return problem(refusal.http, refusal.code, refusal.detail, **refusal.facts, **more)
+
+
+def _known(error: Exception) -> tuple[Problem, dict[str, str]] | None:
+    if isinstance(error, grpc.RpcError):
+        error = from_error(error) or error
+    if isinstance(error, DomainError):
+        unknown = error.http == HTTPStatus.UNAUTHORIZED
+        challenge = {"WWW-Authenticate": 'Bearer realm="api"'} if unknown else {}
+        return domain_error_problem(error), challenge
+    if isinstance(error, exceptions.ValidationError):
+        body = problem(HTTPStatus.BAD_REQUEST, "invalid", "The request is not valid.")
+        return body | {"errors": list(_fields(error.detail))}, {}
+    if isinstance(error, RequestDataTooBig):
+        error = TooLarge()
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    if isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if isinstance(error, exceptions.APIException):
+        codes = error.get_codes()
+        code = codes if isinstance(codes, str) else error.default_code
+        return problem(error.status_code, code, _text(error.detail)), _headers(error)
+    if isinstance(error, (grpc.RpcError, OutcomeUnknown, *DATABASE_DOWN)):
+        return _unavailable(error)
+    return None
+
+
+def _unavailable(error: BaseException) -> tuple[Problem, dict[str, str]]:
+    log.warning("answered 503: %s: %s", type(error).__name__, error)
+    body = problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Try again in a moment.")
+    return body, {"Retry-After": RETRY_AFTER}
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    challenge, wait = getattr(error, "auth_header", None), getattr(error, "wait", None)
+    if challenge:
+        headers["WWW-Authenticate"] = challenge
+    if wait:
+        headers["Retry-After"] = str(int(wait))
+    return headers
+
+
+def _text(detail: Any) -> str:
+    return str(detail.get("detail", detail)) if isinstance(detail, dict) else str(detail)
+
+
+def _fields(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
+    """DRF's nested errors, flat: {"field": "items[0].quantity", "code": …, "detail": …}."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            if isinstance(name, int):
+                yield from _fields(inner, f"{path}[{name}]")
+            elif name == "non_field_errors":
+                yield from _fields(inner, path)
+            else:
+                yield from _fields(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(detail, list) and any(isinstance(inner, (dict, list)) for inner in detail):
+        for index, inner in enumerate(detail):
+            if inner:
+                yield from _fields(inner, f"{path}[{index}]")
+    elif isinstance(detail, list):
+        for inner in detail:
+            yield from _fields(inner, path)
+    else:
+        yield {"field": path, "code": getattr(detail, "code", "invalid"), "detail": str(detail)}
+
+
+def _page(status: HTTPStatus, code: str, detail: str) -> Any:
+    def view(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        return problem_answer(problem(status, code, detail))
+
+    return view
+
+
+bad_request = _page(HTTPStatus.BAD_REQUEST, "bad_request", "The request cannot be understood.")
+forbidden = _page(HTTPStatus.FORBIDDEN, "forbidden", "This is not allowed.")
+not_found = _page(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer an exception outside of DRF's views: in middleware, in pages, while rendering.
+
+    Django calls this while it handles the exception, which is no argument.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, DATABASE_DOWN):
+        return problem_answer(*_unavailable(error))
+    detail = "Something broke here. It has been logged."
+    return problem_answer(problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))

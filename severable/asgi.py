@@ -1,0 +1,29 @@
+"""The entry point of web processes, for a project's asgi.py."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import django
+
+from severable.config.environment import load_settings
+
+if TYPE_CHECKING:
+    from severable.http import Front
+
+
+def get_asgi_application() -> Front:
+    """Set Django up, serve gRPC, and return the ASGI application that serves HTTP.
+
+    Call it in the main thread, before anything starts another one. On SIGTERM the process serves on
+    for settings.DRAIN_SECONDS, lets requests finish and ends.
+    """
+    # A thread of its own waits for SIGTERM. Threads inherit what is blocked: without this, the
+    # server would stop at once, and callers would still be sending to us.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    load_settings()
+    django.setup(set_prefix=False)
+    from severable.http.serving import serve
+
+    return serve()

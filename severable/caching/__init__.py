@@ -1,0 +1,21 @@
+"""Answers of other contexts, kept until an event says that they have changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from severable.doors import door
+
+if TYPE_CHECKING:
+    from severable.caching.stubs import cached_stub as cached_stub
+else:
+    __getattr__ = door(
+        __name__,
+        {
+            "cached_stub": "stubs",
+        },
+    )
+
+__all__ = [
+    "cached_stub",
+]

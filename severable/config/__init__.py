@@ -1,0 +1,1 @@
+"""What the environment says: settings, secrets, the database, TLS."""

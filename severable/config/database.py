@@ -1,0 +1,167 @@
+"""Sessions with the database: how long each may wait, and under which name the server lists it.
+
+Every wait ends before a job's lease does (15 s), so that a row that somebody locks, a process that
+is frozen inside a transaction or a server that is gone delays others for seconds and not for ever.
+A wait that ends so is Django's OperationalError: 503 for a request, another attempt for a job.
+
+A call's deadline does not change these limits: telling the server would cost each transaction one
+more statement. A caller gets its answer at its deadline, and what serves it ends soon after.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
+
+from severable.config.environment import VAR, env
+from severable.topology import Deployment
+
+
+class Limits(NamedTuple):
+    """Seconds that a session waits for a lock, for one statement, and inside a transaction for
+    the next statement."""
+
+    lock: float
+    statement: float
+    idle: float
+
+
+def given() -> dict[str, Any]:
+    """Return what DATABASE_URL says."""
+    found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    if not {"ENGINE", "NAME"} <= found.keys():
+        raise ImproperlyConfigured("DATABASE_URL is no postgres://user:password@host:port/database")
+    return found
+
+
+def settings_for(deployment: Deployment) -> dict[str, Any]:
+    """Return Django's settings for a deployment's database."""
+    found = given()
+    sqlite = found["ENGINE"].endswith("sqlite3")
+    limits = Limits(
+        # SQLite locks the whole database, not a row: its writers queue for longer.
+        lock=env.float("DATABASE_LOCK_TIMEOUT", 5.0 if sqlite else 3.0),
+        statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
+        idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
+    )
+    found["NAME"] = name_of(str(found["NAME"]), deployment)
+    if sqlite:
+        Path(found["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        return found | _sqlite(limits)
+    pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
+    options = postgresql_options(limits, deployment.name, found.get("OPTIONS", {}))
+    return found | {
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": pool, **options},
+    }
+
+
+def _sqlite(limits: Limits) -> dict[str, Any]:
+    # IMMEDIATE: a transaction that reads first and writes later would otherwise fail at once
+    # with "database is locked", whatever the timeout.
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": limits.lock,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    return {
+        "CONN_MAX_AGE": None,
+        "OPTIONS": options,
+        "TEST": {"NAME": VAR / "test.sqlite3"},
+    }
+
+
+def name_of(given: str, deployment: Deployment) -> str:
+    """Return the name of a deployment's database, made of the one that DATABASE_URL gives."""
+    path = Path(given)
+    suffix = f"-{deployment.database}" if deployment.database else ""
+    return str(path.with_name(f"{path.stem}{suffix}{path.suffix}"))
+
+
+def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return libpq's options for a session. What `given` says, from DATABASE_URL, comes last and
+    so wins."""
+    timeouts = {
+        "lock_timeout": limits.lock,
+        "statement_timeout": limits.statement,
+        "idle_in_transaction_session_timeout": limits.idle,
+    }
+    settings = [f"-c {name}={round(seconds * 1000)}" for name, seconds in timeouts.items()]
+    return {
+        "application_name": f"{deployment} {process_kind(sys.argv)} {os.getpid()}",
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        **given,
+        "options": " ".join([*settings, given.get("options", "")]).strip(),
+    }
+
+
+def process_kind(argv: list[str]) -> str:
+    """Return what a process is, by its command line: web, worker, relay or another command."""
+    program = Path(argv[0])
+    if program.name == "manage.py":
+        return argv[1] if len(argv) > 1 else "manage"
+    kinds = {"granian": "web", "celery": "worker"}
+    return next((kinds[part] for part in program.parts[-2:] if part in kinds), program.stem)
+
+
+@contextmanager
+def unlimited_statements() -> Iterator[None]:
+    """Let statements take as long as they need, such as those of a migration. Locks are still
+    waited for no longer than usual: others queue behind whoever waits for one."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+    try:
+        yield
+    finally:
+        if connection.is_usable():
+            with connection.cursor() as cursor:
+                cursor.execute("RESET statement_timeout")
+
+
+def _remember_file(sender: Any, connection: Any, **kwargs: Any) -> None:
+    if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+        connection.opened_file = _file_of(connection)
+        if _refuse_lost_file not in connection.execute_wrappers:
+            connection.execute_wrappers.append(_refuse_lost_file)
+
+
+def _refuse_lost_file(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Refuse to read or write a file of SQLite that has been deleted or replaced since it was
+    opened: what is written there is lost. The next connection opens what is there by then."""
+    connection = context["connection"]
+    if _file_of(connection) == connection.opened_file:
+        return execute(sql, params, many, context)
+    connection.close_at = 0.0  # by close_old_connections, once this statement's cursor is closed
+    raise OperationalError(
+        f"{connection.settings_dict['NAME']} was deleted or replaced while it was in use: "
+        "put it back, or start the shop again"
+    )
+
+
+def _file_of(connection: Any) -> tuple[int, int] | None:
+    try:
+        found = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # for every statement
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+connection_created.connect(_remember_file)

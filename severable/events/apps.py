@@ -1,0 +1,17 @@
+"""Loads every context's handlers when Django starts, and with them the queues they need."""
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class EventsConfig(AppConfig):
+    name = "severable.events"
+    label = "severable_events"
+    verbose_name = "events"
+
+    def ready(self) -> None:
+        autodiscover_modules("handlers")
+        from severable.events import metrics, queues, reconciler  # noqa: F401  # registers with the clock
+
+        queues.declare()
+        metrics.register()

@@ -1,0 +1,54 @@
+"""What a Celery application needs to carry events: a transport, and signs of life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.worker import consumer
+
+from severable import heartbeat
+from severable.config.environment import load_settings
+from severable.events import filesystem  # noqa: F401  # replaces kombu's transport of that name
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """Shows that a worker can take tasks: the loop that takes them beats.
+
+    While the broker is away there is no such loop, and a restart would not help: then the timer
+    beats, which runs in a thread of its own.
+    """
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, worker: Any) -> None:
+        worker.timer.call_repeatedly(heartbeat.SECONDS, self.beat, (worker,))
+
+    def beat(self, worker: Any) -> None:
+        taking = getattr(worker, "consumer", None)
+        if taking and taking.connection:
+            taking.call_soon(heartbeat.beat)
+        else:
+            heartbeat.beat()
+
+
+class Consumer(consumer.Consumer):
+    """Celery's, without 28 queues and exchanges for tasks with an ETA, of which there are none.
+
+    `worker_detect_quorum_queues = False` would also turn off what quorum queues need.
+    """
+
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc,valid-type]
+        default_steps = [
+            step
+            for step in consumer.Consumer.Blueprint.default_steps
+            if not step.endswith(":DelayedDelivery")
+        ]
+
+
+def set_up(app: Celery) -> None:
+    """Prepare a project's Celery application, and make it the current one."""
+    load_settings()
+    app.config_from_object("django.conf:settings", namespace="CELERY")
+    app.steps["worker"].add(Heartbeat)
+    app.set_default()

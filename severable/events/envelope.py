@@ -1,0 +1,63 @@
+"""Events as messages: the contract's message and what travels around it."""
+
+from __future__ import annotations
+
+import json
+
+from django.conf import settings
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+
+from severable.events import upcasting
+from severable.protos import events_pb2
+from severable.topology import contracts
+
+Json = dict[str, object]
+
+
+def type_of(message: type[Message] | Message) -> str:
+    """The name of an event on the wire and in the store, such as "order.OrderPaid"."""
+    name: str = message.DESCRIPTOR.full_name
+    return name
+
+
+def source_of(event_type: str) -> str:
+    """The context whose event this is: "orders" for "order.OrderPaid"."""
+    name: str = settings.TOPOLOGY.context_of(event_type.partition(".")[0]).name
+    return name
+
+
+def to_json(message: Message) -> Json:
+    """A message in proto3's JSON form, with the names of the contract and no field left out."""
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+class NewerEvent(Exception):
+    """What an event means has changed, and nobody has told this deployment how."""
+
+
+def to_message(event: events_pb2.Event) -> Message:
+    """The contract's message that an event carries, in its present meaning. Fields that are not
+    known here are dropped.
+
+    Raises LookupError for a type that no contract here has, NewerEvent for one of tomorrow.
+    """
+    contracts.load(event.type.partition(".")[0])
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(event.type)
+    message: Message = message_factory.GetMessageClass(descriptor)()
+    return ParseDict(_upcast(event), message, ignore_unknown_fields=True)
+
+
+def _upcast(event: events_pb2.Event) -> Json:
+    version = event.dataversion or 1  # from who does not know of versions yet
+    current = upcasting.current_version(event.type)
+    if version > current:
+        raise NewerEvent(
+            f"{event.type} has version {version}, and this deployment knows {current}: "
+            "deploy its contract here, then retry"
+        )
+    data: Json = json.loads(event.data)
+    return upcasting.upcast(event.type, version, data)

@@ -1,0 +1,224 @@
+"""The event store, which is the outbox too; what was delivered; how far each handler has read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import connection, models
+from django.db.models import F, Value
+from django.db.models.expressions import Func
+from django.db.models.lookups import GreaterThan
+from django.utils import timezone
+from django.utils.functional import cached_property
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from uuid_utils.compat import uuid7
+
+from severable.events import transactions
+from severable.events.envelope import to_message
+from severable.jobs.models import Job
+from severable.protos import events_pb2
+
+ENVELOPE = 1000  # bytes that travel with an event's data, at most
+
+
+class OldestOpenTransaction(Func):
+    """Transactions below this number have all ended: nothing can appear among them any more."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sql(self, *args: Any, **extra: Any) -> Any:
+        return transactions.OLDEST_OPEN[connection.vendor], ()
+
+
+def _pair(*values: Any) -> Func:
+    expressions = (v if isinstance(v, F) else Value(v) for v in values)
+    return Func(*expressions, function="", output_field=models.BigIntegerField())
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def after(self, transaction_id: int, position: int) -> EventQuerySet:
+        """What was committed after a position, in commit order.
+
+        The order of ids is not the order of commits on PostgreSQL: reading by `id > last` loses
+        events. The pair (transaction, id), below the oldest transaction that is still open, loses
+        none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
+        """
+        return self.beyond(transaction_id, position).filter(
+            transaction_id__lt=OldestOpenTransaction()
+        )
+
+    def beyond(self, transaction_id: int, position: int) -> EventQuerySet:
+        """The same, with what may still change: an open transaction may add to it."""
+        # Neither database finds its place in the index by `a > x OR a = x AND b > y`: each page
+        # would read the table from its start.
+        later = GreaterThan(
+            _pair(F("transaction_id"), F("position")), _pair(transaction_id, position)
+        )
+        return self.filter(later).order_by("transaction_id", "position")
+
+
+class Event(models.Model):
+    """A fact, appended in the transaction that made it true. Never changed."""
+
+    position = models.BigAutoField(primary_key=True)
+    transaction_id = models.BigIntegerField(help_text="The number of the transaction")
+    id = models.UUIDField(unique=True, default=uuid7)
+    source = models.CharField(max_length=50, help_text="The context whose event this is")
+    stream = models.CharField(max_length=100)
+    version = models.PositiveIntegerField(help_text="In its stream, from 1")
+    type = models.CharField(max_length=100)
+    data = models.JSONField()
+    data_version = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="Of what the data means: protos/upcasters.py"
+    )
+    correlation_id = models.CharField(max_length=64)
+    causation_id = models.CharField(max_length=64, blank=True)
+    actor = models.CharField(max_length=100, blank=True)
+    traceparent = models.CharField(max_length=55, blank=True)
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "version"], name="events_event_version")
+        ]
+        indexes = [
+            models.Index(fields=["transaction_id", "position"], name="events_event_commit_order"),
+            models.Index(fields=["correlation_id"], name="events_event_correlation"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stream}/{self.version}"
+
+    @cached_property
+    def data_as_json(self) -> str:
+        """The data as it travels."""
+        return json.dumps(self.data)
+
+
+def within(events: Iterable[Event], max_bytes: int) -> list[Event]:
+    """The first events that take up so many bytes together; at least one, if there is one."""
+    taken, size = list[Event](), 0
+    for event in events:
+        size += len(event.data_as_json) + ENVELOPE
+        if taken and size > max_bytes:
+            break
+        taken.append(event)
+    return taken
+
+
+class TransactionOffset(models.Model):
+    """What is added to a transaction's id in one run of a PostgreSQL server: the only row."""
+
+    server = models.CharField(max_length=100, help_text="Which run of which server")
+    value = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return self.server
+
+
+class Delivery(Job):
+    """An event's way to one handler. The row is done in the transaction of the effect."""
+
+    event_id = models.UUIDField()
+    handler = models.CharField(max_length=100)
+    context = models.CharField(max_length=50)
+    type = models.CharField(max_length=100)
+    stream = models.CharField(max_length=100, db_index=True)
+    version = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Of the event, in its stream"
+    )
+    event = models.JSONField(help_text="The event as it came, with its envelope")
+    received_at = models.DateTimeField(default=timezone.now)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(Job.Meta):
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["event_id", "handler"], name="events_delivery_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} to {self.handler}"
+
+    @property
+    def queue(self) -> str:
+        return self.context
+
+    @cached_property
+    def envelope(self) -> events_pb2.Event:
+        return ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
+
+    @cached_property
+    def message(self) -> Message:
+        return to_message(self.envelope)
+
+
+class Subscription(models.Model):
+    """How far the feed of a handler's events has been compared with its deliveries; or, under
+    the name "replay <handler>", how far a replay has come."""
+
+    handler = models.CharField(max_length=100, primary_key=True)
+    transaction_id = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    missed = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Events that had not come through the broker, so far"
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.handler
+
+
+class MalformedMessage(models.Model):
+    """A message that was in a queue and is no task of ours."""
+
+    queue = models.CharField(max_length=50)
+    body = models.TextField()
+    headers = models.JSONField()
+    error = models.TextField()
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "unreadable message"
+
+    def __str__(self) -> str:
+        return f"{self.queue}: {self.error}"[:100]
+
+
+class RefusedEvent(models.Model):
+    """An event that the broker refuses, and that the relay has passed by. It is not lost: the
+    reconciler delivers it, from the feed."""
+
+    event_id = models.UUIDField(unique=True)
+    type = models.CharField(max_length=100)
+    stream = models.CharField(max_length=100)
+    error = models.TextField()
+    refused_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stream}"
+
+
+class RelayPosition(models.Model):
+    """How far this database's events have been published."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    transaction_id = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def move_to(self, event: Event) -> None:
+        """All up to this event is published. Only forwards: a relay that lost its lease while it
+        slept must not set another one back."""
+        behind = RelayPosition.objects.filter(
+            name=self.name, transaction_id=self.transaction_id, position=self.position
+        )
+        behind.update(transaction_id=event.transaction_id, position=event.position)

@@ -1,0 +1,139 @@
+"""Append events and read them back."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.db import IntegrityError, connection
+from django.db.models import Max
+from google.protobuf.message import Message
+
+from severable.errors import Conflict
+from severable.events import transactions, wakeup
+from severable.events.envelope import Json, source_of, to_json, type_of
+from severable.events.models import Event
+from severable.events.upcasting import current_version
+from severable.protos import events_pb2
+from severable.telemetry import correlation
+from severable.telemetry.tracing import traceparent
+
+# Bytes of an event's data. What carries events takes several of this size at once.
+MAX_DATA = 256 * 1024
+
+
+class EventTooLarge(ValueError):
+    """An event's data is larger than MAX_DATA: refer to what is large instead."""
+
+
+class VersionConflict(Conflict):
+    """Somebody else appended to the stream first."""
+
+    code = "version_conflict"
+
+
+def append(message: Message, *, stream: str, expected_version: int | None = None) -> Event:
+    """Append a fact to a stream such as "order-<id>", in the transaction that makes it true.
+
+    With `expected_version`, the version of the stream's last event (0 for a new stream), the
+    append is refused with VersionConflict where the stream has gone on; the transaction must
+    then be rolled back. Raises RuntimeError outside a transaction, EventTooLarge.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError(f"append({type_of(message)}) outside a transaction")
+    if expected_version is not None:
+        before = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
+        if before != expected_version:
+            raise VersionConflict(f"{stream} is at version {before}, not {expected_version}")
+    why = correlation.current()
+    event = Event(
+        source=source_of(type_of(message)),
+        stream=stream,
+        type=type_of(message),
+        data=to_json(message),
+        data_version=current_version(type_of(message)),
+        correlation_id=why.id,
+        causation_id=why.causation,
+        actor=why.actor,
+        traceparent=traceparent(),
+    )
+    size = len(event.data_as_json)
+    if size > MAX_DATA:
+        raise EventTooLarge(
+            f"{event.type} for {stream} has {size} bytes of data; at most {MAX_DATA} are allowed"
+        )
+    try:
+        _append(event, None if expected_version is None else expected_version + 1)
+    except IntegrityError:
+        raise VersionConflict(f"somebody else has appended to {stream}") from None
+    wakeup.on_commit()
+    return event
+
+
+def _append(event: Event, version: int | None) -> None:
+    """INSERT, with what only the database knows: the transaction, and which version is next."""
+    given = [
+        field.get_db_prep_save(getattr(event, field.attname), connection)
+        for field in Event._meta.concrete_fields
+        if field.name not in KNOWN_TO_THE_DATABASE
+    ]
+    with connection.cursor() as cursor:
+        statement, values = _insert(connection.vendor), [version, event.stream, *given]
+        cursor.execute(statement, values)
+        appended = cursor.fetchone()
+        if appended is None:  # the first event of this run of the server
+            transactions.begin()
+            cursor.execute(statement, values)
+            appended = cursor.fetchone()
+        event.position, event.transaction_id, event.version = appended
+
+
+KNOWN_TO_THE_DATABASE = ("position", "transaction_id", "version")
+
+
+@cache
+def _insert(vendor: str) -> str:
+    # Django would build this statement anew for every event, in more time than it takes to run.
+    columns = [f.name for f in Event._meta.concrete_fields if f.name not in KNOWN_TO_THE_DATABASE]
+    number, of_this_run = transactions.OWN[vendor]
+    return f"""
+        INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
+        SELECT {number}, COALESCE(%s, (
+            SELECT COALESCE(MAX(version), 0) + 1 FROM {Event._meta.db_table} WHERE stream = %s
+        )), {", ".join(["%s"] * len(columns))} {of_this_run}
+        RETURNING position, transaction_id, version"""  # noqa: S608
+
+
+def envelope(event: Event) -> events_pb2.Event:
+    """A stored event as it travels."""
+    message = events_pb2.Event(
+        specversion="1.0",
+        id=str(event.id),
+        source=event.source,
+        type=event.type,
+        subject=event.stream,
+        sequence=event.version,
+        datacontenttype="application/json",
+        data=event.data_as_json,
+        dataversion=event.data_version,
+        correlationid=event.correlation_id,
+        causationid=event.causation_id,
+        actor=event.actor,
+        traceparent=event.traceparent,
+        position=position(event),
+    )
+    message.time.FromDatetime(event.recorded_at)
+    return message
+
+
+def position(event: Event) -> events_pb2.Position:
+    """Where a stored event stands in its database's commit order."""
+    return events_pb2.Position(transaction=event.transaction_id, id=event.position)
+
+
+def cloud_event(event: Event) -> Json:
+    """A stored event in the JSON format of CloudEvents 1.0, for those outside the shop. `sequence`
+    sorts as text, as its extension wants it; the position is the store's own affair."""
+    attributes = to_json(envelope(event))
+    del attributes["position"]
+    attributes |= {"sequence": f"{event.version:010}", "data": event.data}
+    return {name: value for name, value in attributes.items() if value != ""}

@@ -1,0 +1,120 @@
+"""ASGI's requests as WSGI's, and answers that are sent whole."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from rest_framework.exceptions import APIException
+
+from severable.api.csp import DATA
+from severable.api.errors import PROBLEM, problem
+from severable.telemetry import tracing
+from severable.telemetry.draining import draining
+from severable.telemetry.middleware import request_id
+
+Scope = dict[str, Any]
+Headers = list[tuple[bytes, bytes]]
+PART = 65_536
+# Django's middleware gives its answers the same.
+SECURITY = {
+    "Content-Security-Policy": DATA,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+HOP_BY_HOP = {"connection", "transfer-encoding"}  # of a body that has been read whole
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, with its body in memory: a client that reads slowly holds nothing else."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+    async def send(self, scope: Scope, send: Any) -> None:
+        """Send it, in parts, each when the client has taken the one before. A 204 has no length
+        (RFC 9110 8.6), and HEAD gets no body."""
+        dropped = b"content-length" if self.status == 204 else b""
+        headers = [pair for pair in self.headers if pair[0].lower() != dropped]
+        if draining.is_set():
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" or self.status in (204, 304) else self.body
+        for start in range(0, len(body) or 1, PART):
+            part, more = body[start : start + PART], len(body) > start + PART
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+
+def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str) -> Answer:
+    """An answer that Django has no part in, with the id of its request."""
+    encoded = json.dumps(body).encode()
+    given = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(encoded)),
+        "X-Request-ID": environ["HTTP_X_REQUEST_ID"],
+        **SECURITY,
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    return Answer(status, [(n.encode(), v.encode()) for n, v in given.items()], encoded)
+
+
+def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Answer:
+    """An error as problem+json, as Django's views answer it."""
+    status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
+    detail = "Something broke here. It has been logged."
+    if isinstance(error, APIException):
+        status, code = HTTPStatus(error.status_code), str(error.get_codes())
+        detail = str(error.detail)
+    wait = getattr(error, "wait", None)
+    if wait:
+        headers["Retry_After"] = str(wait)
+    traced = bool(tracing.trace_id())
+    with nullcontext() if traced else tracing.span("refused", environ.get("HTTP_TRACEPARENT", "")):
+        body = problem(status, code, detail)
+    return json_answer(status, body, environ, Content_Type=PROBLEM, **headers)
+
+
+def environ_of(scope: Scope) -> dict[str, Any]:
+    """WSGI's environ of a request, without its body.
+
+    A header with an underscore is none: `X_Forwarded_For` would become the same name in WSGI as
+    the header that it imitates.
+    """
+    (host, port), (client, _) = scope["server"], scope["client"] or ("", 0)
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client,
+        "wsgi.version": (1, 0),
+        "wsgi.input": BytesIO(),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1").upper()
+        if "_" not in name:
+            _add(environ, name.replace("-", "_"), value.decode("latin-1"))
+    environ["HTTP_X_REQUEST_ID"] = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+    return environ
+
+
+def _add(environ: dict[str, Any], name: str, value: str) -> None:
+    key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+    separator = "; " if name == "COOKIE" else ","
+    environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value

@@ -1,0 +1,113 @@
+"""The bodies of requests, read whole before anything is done.
+
+RFC 9112 6.3: where it is in doubt where a body ends, somebody may take the rest of it for another
+request. A body that is too large, too late, broken off or in doubt is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from rest_framework.exceptions import APIException, ParseError
+
+from severable.api.parsers import TooLarge
+from severable.http.memory import Memory, Share
+
+SECONDS = 10.0  # for a whole body
+DISCARDED = 8 * 1024 * 1024  # of one that is too large: read on, or its sender never sees the 413
+DISCARD_SECONDS = 2.0
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Late(APIException):
+    """The body did not arrive in time."""
+
+    status_code = HTTPStatus.REQUEST_TIMEOUT
+    default_code = "timeout"
+    default_detail = "The body did not arrive in time."
+
+
+class Bodies:
+    """Reads bodies, and bounds the memory that they take."""
+
+    def __init__(self, seconds: float = SECONDS, memory: Memory | None = None) -> None:
+        self._seconds, self._memory = seconds, memory or Memory()
+
+    @asynccontextmanager
+    async def read(
+        self, environ: dict[str, Any], limit: int, receive: Receive
+    ) -> AsyncIterator[bytes]:
+        """A whole body, which counts until the block ends. Raises what is to be answered."""
+        length = _length(environ)
+        if length == 0:
+            yield b""
+            return
+        with self._memory.share() as share:
+            async with _in_time(self._seconds):
+                body = await _whole(receive, limit, share) if (length or 0) <= limit else None
+            if body is None:
+                await _discard(receive)
+                raise TooLarge(f"The body is larger than {limit} bytes.")
+            if length is not None and len(body) != length:
+                raise ParseError("The body is shorter than its Content-Length.")
+            yield body
+
+
+async def _whole(receive: Receive, limit: int, share: Share) -> bytes | None:
+    """The body; None where it is too large."""
+    body = bytearray()
+    async for part in _parts(receive):
+        body += part
+        if len(body) > limit:
+            return None
+        share.grow(len(body))
+    return bytes(body)
+
+
+def _length(environ: dict[str, Any]) -> int | None:
+    """How long the body says it is; None where it is chunked."""
+    length, coding = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is None:
+        if not re.fullmatch(r"[0-9]{1,18}", length or "0"):
+            raise ParseError("It is not clear how long the body is.")
+        return int(length or 0)
+    if length is not None or coding.strip(" \t").lower() != "chunked":
+        raise ParseError("It is not clear how long the body is.")
+    return None
+
+
+async def _parts(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ParseError("The body broke off.")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Late from None
+
+
+async def _discard(receive: Receive) -> None:
+    left = DISCARDED
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for part in _parts(receive):
+                left -= len(part)
+                if left < 0:
+                    return
+    except (TimeoutError, ParseError):
+        return

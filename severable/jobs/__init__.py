@@ -1,0 +1,33 @@
+"""Rows that are work to be done, with leases, attempts and a scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from severable.doors import door
+
+if TYPE_CHECKING:
+    from severable.jobs.clock import periodic as periodic
+    from severable.jobs.executors import executes as executes
+    from severable.jobs.models import Job as Job
+    from severable.jobs.models import NotYet as NotYet
+    from severable.jobs.tasks import enqueue_on_commit as enqueue_on_commit
+else:
+    __getattr__ = door(
+        __name__,
+        {
+            "Job": "models",
+            "NotYet": "models",
+            "enqueue_on_commit": "tasks",
+            "executes": "executors",
+            "periodic": "clock",
+        },
+    )
+
+__all__ = [
+    "Job",
+    "NotYet",
+    "enqueue_on_commit",
+    "executes",
+    "periodic",
+]

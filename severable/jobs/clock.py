@@ -1,0 +1,124 @@
+"""The clock: what has to be done every so often, once per deployment.
+
+`@periodic(seconds)` marks a function of no arguments. The process that holds the clock's lease
+calls it. One thread calls all of them, and renews the lease between two: a function works for
+about SLICE seconds at the most, and returns True if there is more. It must be safe to call twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from django.apps import apps
+from django.db import DatabaseError
+from kombu.exceptions import OperationalError
+
+from severable.jobs.models import Job
+from severable.jobs.outages import Outages
+from severable.jobs.tasks import enqueue
+
+log = logging.getLogger(__name__)
+
+Function = Callable[[], bool | None]
+
+_periodic: list[tuple[float, Function]] = []
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 20.0  # seconds
+BATCH = 500
+SLICE = 1.0  # seconds
+
+
+def periodic(seconds: float) -> Callable[[Function], Function]:
+    """Decorator: call this function every so many seconds."""
+
+    def register(function: Function) -> Function:
+        _periodic.append((seconds, function))
+        return function
+
+    return register
+
+
+class Clock:
+    """Calls what is due. One instance a process."""
+
+    def __init__(self) -> None:
+        self._next = dict.fromkeys((function for _, function in _periodic), 0.0)
+        self._outages = Outages(log)
+
+    def tick(self) -> bool:
+        """Call the periodic function that has been due longest, if one is. True if it was called:
+        another one may be due. A function that fails is called again when its time has come."""
+        if not _periodic:
+            return False
+        seconds, function = min(_periodic, key=lambda each: self._next[each[1]])
+        if monotonic() < self._next[function]:
+            return False
+        more = self._call(function)
+        self._next[function] = monotonic() + (0 if more else seconds)
+        return True
+
+    def _call(self, function: Function) -> bool:
+        more, name = False, function.__name__
+        try:
+            more = function() is True
+        except (DatabaseError, OSError, OperationalError) as error:
+            self._outages.begin(name, f"{name}: {type(error).__name__}: {error}")
+        except Exception as error:
+            self._outages.begin(name, f"{function.__module__}.{name} failed", error)
+        else:
+            self._outages.end(name, f"{name} works again")
+        return more
+
+
+# By model: when each row at the head of its queue is enqueued again, and after which pause.
+_nudged: dict[str, dict[Any, tuple[float, float]]] = {}
+_served: dict[str, float] = {}  # when each model had its last turn
+
+
+@periodic(seconds=0.5)
+def enqueue_due_jobs() -> bool:
+    """Enqueue due rows, again and again until a worker has claimed them; ever less often, or
+    messages would pile up if there is no worker.
+
+    Of each model only the BATCH rows that have been due longest: those behind them follow when
+    these are claimed. Returns True if the time was over before the last model had its turn.
+    """
+    ends = monotonic() + SLICE
+    models = [model for model in apps.get_models() if issubclass(model, Job)]
+    for model in sorted(models, key=lambda each: _served.get(each._meta.label, 0.0)):
+        if not _enqueue_due(model, ends):
+            return True
+    return False
+
+
+def _enqueue_due(model: type[Job], ends: float) -> bool:
+    """Enqueue the due rows of one model. False if the time was over before the last of them."""
+    label, now = model._meta.label, monotonic()
+    _served[label] = now
+    rows = list(model.due()[:BATCH])
+    parked = model.park_exhausted(rows)
+    before = _nudged.get(label, {})
+    _nudged[label] = {row.pk: before[row.pk] for row in rows if row.pk in before}
+    for row in rows:
+        again_at, pause = before.get(row.pk, (0.0, FIRST_PAUSE))
+        if now < again_at or row.pk in parked:
+            continue
+        if monotonic() >= ends:
+            return False
+        _nudged[label][row.pk] = now + pause, min(2 * pause, LONGEST_PAUSE)
+        if _can_run(row):
+            enqueue(row)
+    return True
+
+
+def _can_run(job: Job) -> bool:
+    """Whether a worker of this deployment can execute a row. If not, it is parked in the end."""
+    try:
+        return bool(job.queue)
+    except LookupError as error:
+        if job.park_overdue(error):
+            log.warning("%s %s is parked: %s", job._meta.label, job.pk, error)
+        return False

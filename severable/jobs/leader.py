@@ -1,0 +1,61 @@
+"""Loops of which one process at a time is active: the relay, the clock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+from uuid import uuid4
+
+from django.db import DatabaseError, close_old_connections
+
+from severable import heartbeat
+from severable.jobs.models import Lease
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 6.0
+
+
+def lead(
+    name: str,
+    step: Callable[[], bool],
+    *,
+    idle: float,
+    stop: threading.Event,
+    wait: Callable[[float], object] | None = None,
+) -> None:
+    """Call `step` again and again for as long as this process holds the lease `name`.
+
+    `step` says whether there may be more to do; else `idle` seconds pass before the next, or
+    fewer, where `wait`, which is given the seconds, returns before that.
+    An error is logged and the loop goes on. Another process takes over within LEASE_SECONDS
+    of this one's death. Returns once `stop` is set, after the step under way.
+    """
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    renew_at = 0.0
+    while not stop.is_set():
+        heartbeat.beat()
+        busy = False
+        try:
+            close_old_connections()
+            if monotonic() >= renew_at:
+                held = Lease.hold(name, holder, LEASE_SECONDS)
+                renew_at = monotonic() + LEASE_SECONDS / 3 if held else 0.0
+            if renew_at:
+                busy = step()
+        except (DatabaseError, OSError) as error:
+            log.warning("%s: %s: %s", name, type(error).__name__, error)
+            stop.wait(1)
+        except Exception:
+            log.exception("%s failed", name)
+            stop.wait(1)
+        if not busy and renew_at:
+            (wait or stop.wait)(idle)
+        elif not busy:
+            stop.wait(LEASE_SECONDS / 3)
+    if renew_at:
+        Lease.let_go(name, holder)

@@ -1,0 +1,21 @@
+"""`manage.py service_token`: a token for calls to internal endpoints by hand (grpcurl, curl)."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from severable.rpc import identity
+from severable.telemetry import correlation
+from severable.telemetry.correlation import Correlation, correlated
+
+
+class Command(BaseCommand):
+    help = "Print a token that internal endpoints accept, good for an hour."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--seconds", type=int, default=3600, help="how long it is good for")
+        parser.add_argument("--actor", default="", help="for whom the calls are made: user-7")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with correlated(Correlation(id=correlation.current().id, actor=options["actor"])):
+            self.stdout.write(identity.token(options["seconds"], identity.BY_HAND))

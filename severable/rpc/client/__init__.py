@@ -1,0 +1,1 @@
+"""The calling side: channels, and the policies that hold for every call."""

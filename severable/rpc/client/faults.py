@@ -1,0 +1,35 @@
+"""Faults on purpose: calls that wait or fail as if their peer were slow or gone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+
+import grpc
+
+from severable.rpc.outcome import CallError
+from severable.topology import Fault
+
+
+class InjectedFault(grpc.UnaryUnaryClientInterceptor):
+    """The last interceptor before the channel, so that every policy takes the fault for the
+    peer's. Delays and aborts are drawn apart, as Istio's fault injection does; a delay uses up the
+    call's time, and makes it late where there is not enough."""
+
+    def __init__(self, fault: Fault, chance: Callable[[], float] = random.random) -> None:
+        self._fault, self._chance = fault, chance
+
+    def intercept_unary_unary(
+        self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
+    ) -> Any:
+        fault = self._fault
+        if self._chance() * 100 < fault.delay_percent:
+            sleep(min(fault.delay, details.timeout))
+            if fault.delay >= details.timeout:
+                return CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            details = details._replace(timeout=details.timeout - fault.delay)
+        if self._chance() * 100 < fault.abort_percent:
+            return CallError(grpc.StatusCode[fault.abort], "a fault on purpose")
+        return continuation(details, request)

@@ -1,0 +1,1 @@
+"""The serving side: servicers, and who may call them."""

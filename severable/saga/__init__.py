@@ -1,0 +1,42 @@
+"""Sagas: steps with compensations, driven from a row that any process can resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from severable.doors import door
+
+if TYPE_CHECKING:
+    from severable.saga import driver as driver
+    from severable.saga import story as story
+    from severable.saga.definition import Data as Data
+    from severable.saga.definition import Definition as Definition
+    from severable.saga.definition import Step as Step
+    from severable.saga.definition import define as define
+    from severable.saga.models import Saga as Saga
+    from severable.saga.models import SagaLog as SagaLog
+else:
+    __getattr__ = door(
+        __name__,
+        {
+            "Data": "definition",
+            "Definition": "definition",
+            "Saga": "models",
+            "SagaLog": "models",
+            "Step": "definition",
+            "define": "definition",
+            "driver": "driver",
+            "story": "story",
+        },
+    )
+
+__all__ = [
+    "Data",
+    "Definition",
+    "Saga",
+    "SagaLog",
+    "Step",
+    "define",
+    "driver",
+    "story",
+]

@@ -1,0 +1,15 @@
+"""Loads every context's sagas when Django starts, so that each can be resumed by name."""
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class SagaConfig(AppConfig):
+    name = "severable.saga"
+    label = "severable_saga"
+    verbose_name = "sagas"
+
+    def ready(self) -> None:
+        from severable.saga import driver  # noqa: F401  # executes sagas
+
+        autodiscover_modules("saga")

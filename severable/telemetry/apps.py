@@ -1,0 +1,13 @@
+"""Switches tracing on when Django starts."""
+
+from django.apps import AppConfig
+
+from severable.telemetry import tracing
+
+
+class TelemetryConfig(AppConfig):
+    name = "severable.telemetry"
+    label = "severable_telemetry"
+
+    def ready(self) -> None:
+        tracing.set_up()

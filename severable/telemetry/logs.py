@@ -1,0 +1,42 @@
+"""Log lines that say which request, and what it set off, they belong to."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from severable.telemetry import correlation
+
+
+class Correlated(logging.Filter):
+    """Adds the correlation's id to every record; "-" if there is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        why = correlation.active()
+        record.correlation = why.id if why else "-"
+        return True
+
+
+def configuration(level: str) -> dict[str, Any]:
+    """Return Django's LOGGING. Without a level, it is INFO, and WARNING for Celery."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s %(correlation)s %(message)s"}
+        },
+        "filters": {"correlation": {"()": "severable.telemetry.logs.Correlated"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["correlation"],
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": level or "INFO"},
+        "loggers": {
+            "celery": {"level": level or "WARNING"},
+            "kombu": {"level": "ERROR"},
+            "django.request": {"level": "ERROR"},
+        },
+    }

@@ -1,0 +1,74 @@
+"""Traces: one trace spans the request, the events that it caused, and their handlers.
+
+Without OTEL_EXPORTER_OTLP_ENDPOINT no span is recorded, but each still has its ids, so that
+errors and events can name their trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from opentelemetry import trace
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+STATIC = r"^\w+://[^/]+/static/"
+
+_propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("shop")
+
+
+def set_up() -> None:
+    """Install the tracer and Django's instrumentation. Called once, when Django starts."""
+    endpoint = settings.OTEL_EXPORTER_OTLP_ENDPOINT
+    provider = TracerProvider(
+        sampler=DEFAULT_ON if endpoint else ALWAYS_OFF,
+        resource=Resource.create({"service.name": settings.DEPLOYMENT.name}),
+    )
+    if endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    instrument(provider)
+
+
+def instrument(provider: TracerProvider) -> None:
+    """Trace every request, but for probes, which are answered before, and static files."""
+    position = settings.MIDDLEWARE.index("severable.telemetry.middleware.Probes") + 1
+    DjangoInstrumentor().instrument(
+        tracer_provider=provider, excluded_urls=STATIC, middleware_position=position
+    )
+
+
+def traceparent() -> str:
+    """The current span as a W3C traceparent; empty where there is none."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def traced() -> tuple[tuple[str, str], ...]:
+    """The metadata by which a call belongs to the current trace."""
+    parent = traceparent()
+    return (("traceparent", parent),) if parent else ()
+
+
+def trace_id() -> str:
+    """The current trace's id in 32 hex digits; empty where there is none."""
+    context = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else ""
+
+
+@contextmanager
+def span(name: str, parent: str = "") -> Iterator[None]:
+    """A span, as a child of a traceparent or else of the current span."""
+    context = _propagator.extract({"traceparent": parent}) if parent else None
+    with _tracer.start_as_current_span(name, context=context):
+        yield

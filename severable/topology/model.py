@@ -1,0 +1,264 @@
+"""What topology.toml can say, as types that check what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, StringConstraints
+from pydantic.dataclasses import dataclass
+
+T = TypeVar("T")
+ENTRY = "gateway"  # the context that the outside reaches
+MAX_CACHE_SECONDS = 86_400.0
+METHOD = r"^\w+\.\w+/\w+$"  # such as "user.UserService/GetUser"
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+Retries = Annotated[int, Field(strict=True, ge=0, le=10)]
+Timeout = Annotated[float, Field(strict=True, ge=0.001, le=600)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=600)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Route = Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+)+$")]
+Pattern = Annotated[str, StringConstraints(pattern=r"^(/([\w.-]+|\*))+$")]  # "*": one part
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+# Names of host and Kubernetes objects come from it, and of environment variables.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
+CHECKED = ConfigDict(extra="forbid")
+
+
+class TopologyError(Exception):
+    """topology.toml asks for something that cannot work. The text names the line and the key."""
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Context:
+    """A Django app under apps/."""
+
+    name: str
+    package: str | None = None  # of its contract
+    calls: tuple[str, ...] = ()  # the contexts that it may call
+    permissions: tuple[str, ...] = ()  # that staff may have here
+    routes: tuple[Route, ...] = ()  # of its public API, such as "/api/orders"
+    composed: tuple[Pattern, ...] = ()  # paths among others' routes that it answers itself
+    guarded: dict[Route, str] = Field(default_factory=dict)  # permissions that the edge asks for
+    secrets: tuple[Variable, ...] = ()  # environment variables that only its deployment gets,
+    settings: tuple[Variable, ...] = ()  # and those of them that may be seen
+
+
+@dataclass(frozen=True, config=CHECKED)
+class MethodPolicy:
+    """What one method of a contract has instead of its context's policy."""
+
+    timeout: Timeout | None = None
+    retries: Retries | None = None
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Policy:
+    """How calls to a context are made; topology.toml says what each means."""
+
+    timeout: Timeout
+    retries: Retries
+    retry_budget: Annotated[float, Field(strict=True, ge=0, le=1)]
+    concurrency: Count
+    breaker_failures: Count
+    breaker_seconds: Seconds
+    methods: dict[str, MethodPolicy] = Field(default_factory=dict)  # "/user.UserService/GetUser"
+
+    def timeout_of(self, method: str) -> float:
+        """Return the seconds that a call of a method has if its caller names none."""
+        own = self.methods.get(method)
+        return self.timeout if own is None or own.timeout is None else own.timeout
+
+    def retries_of(self, method: str) -> int:
+        """Return how often a call of a method is made again, if its contract allows it."""
+        own = self.methods.get(method)
+        return self.retries if own is None or own.retries is None else own.retries
+
+    def without_retries(self) -> Policy:
+        """Return this policy for where something else retries calls."""
+        methods = {name: replace(own, retries=None) for name, own in self.methods.items()}
+        return replace(self, retries=0, methods=methods)
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Fault:
+    """What goes wrong on purpose with calls to a context; topology.toml says what each means."""
+
+    delay: Seconds = 0.0
+    delay_percent: Percent = 0.0
+    abort: Literal[
+        "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"
+    ] = "UNAVAILABLE"
+    abort_percent: Percent = 0.0
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Cached:
+    """A method whose answers are kept by the deployments that call it from outside."""
+
+    method: Annotated[str, StringConstraints(pattern=METHOD)]
+    owner: str  # the context whose method it is
+    seconds: Annotated[float, Field(strict=True, ge=0.001, le=MAX_CACHE_SECONDS)]
+    key: str  # a field of the request and of each event: whom it is about
+    invalidated_by: Annotated[tuple[str, ...], Field(min_length=1)]  # such as "user.UserUpdated"
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Process:
+    """How many processes of a kind a deployment has, and what each is given."""
+
+    replicas: Count
+    max_replicas: Count  # that autoscaling may make of them
+    cpu: Annotated[float, Field(strict=True, gt=0, le=64)]  # cores that are reserved
+    cpu_limit: Annotated[float, Field(strict=True, gt=0, le=64)]
+    memory: Annotated[int, Field(strict=True, ge=64, le=262_144)]  # MiB, at most
+    connections: Count  # to the database, at most
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Processes:
+    """The processes of a deployment, by kind."""
+
+    web: Process
+    worker: Process
+    relay: Process
+
+    def of(self, kind: str) -> Process:
+        """Return those of a kind: "web", "worker" or "relay"."""
+        found: Process = getattr(self, kind)
+        return found
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Edge:
+    """What stands between clients and the shop."""
+
+    host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+    timeout: Timeout  # for a whole answer
+    retries: Retries  # of requests that may come again
+    body_limit: Annotated[int, Field(strict=True, ge=1024, le=1 << 30)]  # bytes
+    body_timeout: Timeout  # between two parts of a request's body or head
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # in front of the edge, such as balancers
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Deploy:
+    """What all deployments share when they are not started from a checkout."""
+
+    image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][\w./:-]*:[\w][\w.-]{0,127}$")]
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
+    database_connections: Count  # that the PostgreSQL server allows
+    drain: Seconds  # that a web process goes on serving after it was told to end
+    grace: Timeout  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Deployment:
+    """Contexts that run together, on one database, in one or several web processes."""
+
+    name: Name
+    contexts: tuple[str, ...]
+    http: tuple[str, ...]  # host:port of its public and its internal REST API, one or several
+    grpc: tuple[str, ...]  # host:port of its gRPC servers
+    database: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]*$")]  # suffix of its name
+    queues: tuple[str, ...] = ()  # of its workers: one for each context that has a contract
+    processes: Processes | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether only other deployments reach its HTTP, and it speaks TLS where they do. In front
+        of the gateway is whatever ends the TLS of the outside."""
+        return ENTRY not in self.contexts
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of its processes."""
+        return ("web", "worker", "relay") if self.queues else ("web",)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the HTTP and the gRPC address of each web process.
+
+        Raises TopologyError if one of them would lack the other.
+        """
+        if len(self.http) != len(self.grpc):
+            raise TopologyError(
+                f"deployment {self.name!r}: {len(self.http)} addresses in http and "
+                f"{len(self.grpc)} in grpc; each web process needs one of both"
+            )
+        return list(zip(self.http, self.grpc, strict=True))
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Topology:
+    """All of topology.toml."""
+
+    contexts: dict[str, Context]
+    placements: dict[str, dict[str, Deployment]]
+    policies: dict[str, Policy]  # by the context that is called
+    overrides: tuple[str, ...]  # the contexts that have a policy of their own
+    timeout: float  # seconds that a call has where nothing says otherwise
+    faults: dict[str, Fault]  # by the context that is called
+    cached: tuple[Cached, ...]
+    edge: Edge | None = None
+    deploy: Deploy | None = None
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """Every permission that a token may carry, such as "orders:ship"."""
+        return tuple(sorted(p for c in self.contexts.values() for p in c.permissions))
+
+    def owner_of(self, package: str) -> Context | None:
+        """Return the context whose contract a proto package is, or None."""
+        return next((c for c in self.contexts.values() if c.package == package), None)
+
+    def context_of(self, package: str) -> Context:
+        """Return the context that owns a proto package, such as orders for "order"."""
+        found = self.owner_of(package)
+        if found is None:
+            raise TopologyError(f"no context in topology.toml has package = {package!r}")
+        return found
+
+    def in_mesh(self) -> Topology:
+        """Return this topology for processes whose calls a service mesh retries."""
+        policies = {name: policy.without_retries() for name, policy in self.policies.items()}
+        return replace(self, policies=policies)
+
+    def may_call(self, placement: str, caller: str, package: str) -> bool:
+        """Return whether a deployment runs a context that may call a contract.
+
+        A contract that belongs to no context is the feed of events. Every context serves it, to all
+        deployments that have workers: which of them read whose events, their handlers say.
+        """
+        deployment = self.placements[placement].get(caller)
+        if deployment is None:
+            return False
+        owner = self.owner_of(package)
+        if owner is None:
+            return bool(deployment.queues)
+        return any(owner.name in self.contexts[context].calls for context in deployment.contexts)
+
+    def where(self, placement: str, context: str) -> Deployment:
+        """Return the deployment that runs a context in a placement."""
+        for deployment in self.deployments(placement):
+            if context in deployment.contexts:
+                return deployment
+        raise TopologyError(f"no context {context!r}")
+
+    def deployments(self, placement: str) -> list[Deployment]:
+        """Return the deployments of a placement."""
+        return list(_pick(self.placements, placement, "placement").values())
+
+    def deployment(self, placement: str, name: str | None) -> Deployment:
+        """Return one deployment of a placement. The name may be left out if there is only one."""
+        deployments = _pick(self.placements, placement, "placement")
+        if name is None and len(deployments) == 1:
+            return next(iter(deployments.values()))
+        return _pick(deployments, name or "", f"deployment of placement {placement!r}")
+
+
+def _pick(choices: dict[str, T], name: str, what: str) -> T:
+    if name not in choices:
+        raise TopologyError(f"unknown {what} {name!r}; there is: {', '.join(sorted(choices))}")
+    return choices[name]

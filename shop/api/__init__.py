@@ -1,1 +1,0 @@
-"""The public face of a context: errors, JWT, idempotency keys, pagination, limits."""

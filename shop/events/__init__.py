@@ -1,1 +1,0 @@
-"""Tell the others: the event store, its relay, and deliveries to handlers."""

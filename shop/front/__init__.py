@@ -1,9 +1,0 @@
-"""What stands before Django in a web process: an ASGI application that reads requests whole.
-
-`Front` is the application, `Answer` what is sent; `Forward` is for the gateway.
-"""
-
-from shop.front.answer import Answer, problem_of
-from shop.front.app import Forward, Front
-
-__all__ = ["Answer", "Forward", "Front", "problem_of"]

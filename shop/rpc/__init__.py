@@ -1,1 +1,0 @@
-"""Ask another context: generated stubs on channels, generated servicers behind them."""

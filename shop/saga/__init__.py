@@ -1,1 +1,0 @@
-"""Finish what was started: steps that are done or undone, whatever happens."""

@@ -1,1 +1,0 @@
-"""See what happens: request ids, traces, health."""

@@ -1,0 +1,1 @@
+"""What never runs in production: the development supervisor, documents made of the code."""
