@@ -24,9 +24,9 @@ from severable.api.parsers import LimitedJSONParser
 from severable.rpc import identity
 from severable.rpc.client.rest import LARGEST
 from severable.rpc.outcome import CallError
-from severable.rpc.server.entry import entered
+from severable.rpc.server.entry import authenticated_call
 from severable.rpc.server.registry import registry
-from severable.rpc.server.served import answer, handler_of
+from severable.rpc.server.served import execute, handler_of
 from severable.rpc.transcoding import HTTP_OF, Rule, error_body, from_http, rule, to_body
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
@@ -90,12 +90,12 @@ class Method(APIView):
     def _ask(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
         metadata: Any = request.headers
         if "authorization" not in metadata and _may_browse(request):
-            metadata = dict(identity.shown())
+            metadata = dict(identity.auth_metadata())
         try:
             left = _seconds(request.headers.get("grpc-timeout", ""))
-            with entered(rule.method, metadata, left):
+            with authenticated_call(rule.method, metadata, left):
                 message = from_http(rule, path, request.query_params, request.data)
-                return answer(handler_of(rule.method), message, peer="rest")
+                return execute(handler_of(rule.method), message, peer="rest")
         except identity.NotAuthenticated as error:
             raise CallError(error.status, str(error)) from None
         except json_format.ParseError as error:
