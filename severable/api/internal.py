@@ -1,7 +1,7 @@
 """The internal REST API: one generic view serves every method that a contract annotates.
 
-For other deployments of the shop, which prove themselves by a service token, and, to look at
-what has no side effects, for superusers in a browser: the answers hold every user's data.
+It is for other deployments of the shop, which authenticate with a service token. Superusers can
+also read in a browser what has no side effects: the responses contain every user's data.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-class Shortcut:
-    """Middleware: a call from another deployment needs no session, no CSRF token and no page, and
-    skips all that comes after this."""
+class InternalMiddleware:
+    """Middleware: a call from another deployment needs no session, CSRF token or page, and skips
+    all later middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self._get_response = get_response
@@ -51,13 +51,13 @@ class Shortcut:
 
 
 class InternalParser(LimitedJSONParser):
-    """JSON of up to what gRPC takes."""
+    """A JSON parser with gRPC's size limit."""
 
     limit = LARGEST
 
 
 class Method(APIView):
-    """One address, and the methods that are there."""
+    """The view of one path, with its methods."""
 
     authentication_classes = [BrowserAuthentication]
     permission_classes = ()
@@ -75,19 +75,19 @@ class Method(APIView):
             raise exceptions.MethodNotAllowed(request.method or "")
 
     def perform_authentication(self, request: Request) -> None:
-        """Who browses is found out only where nobody has shown a service token."""
+        """Do nothing: a session is read only if the request has no service token."""
 
     def call(self, request: Request, **path: str) -> Response:
         rule = self.rules[request.method or ""]
         try:
-            message = self._ask(rule, request, path)
+            message = self._call(rule, request, path)
         except CallError as error:
             return Response(error_body(error), status=HTTP_OF.get(error.code(), 500))
         return Response(to_body(message))
 
     get = post = put = patch = delete = call
 
-    def _ask(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
+    def _call(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
         metadata: Any = request.headers
         if "authorization" not in metadata and _may_browse(request):
             metadata = dict(identity.auth_metadata())
@@ -103,7 +103,7 @@ class Method(APIView):
 
 
 def urlpatterns() -> list[URLPattern]:
-    """The addresses of all methods that are served here, the most particular first."""
+    """Return the URL patterns of all methods that are served here, the most specific first."""
     by_pattern: dict[str, dict[str, Rule]] = {}
     for method in registry.methods:
         found = rule(method)

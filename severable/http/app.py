@@ -1,8 +1,8 @@
 """The ASGI application of a web process.
 
-Everything that a slow or a broken client can hold up happens on the event loop: the body is read
-whole, within limits, before a thread is taken, and the answer is sent whole after the thread is
-free. Django itself stays synchronous (docs/decisions/0004-web-server.md).
+Everything that a slow or a broken client can delay runs on the event loop: the body is buffered,
+within limits, before a thread is used, and the response is sent after the thread is released.
+Django itself stays synchronous (docs/decisions/0004-web-server.md).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from severable.telemetry.middleware import PROBES
 
 log = logging.getLogger(__name__)
 
-READ_SECONDS = 60.0  # for a client to take its answer
+READ_SECONDS = 60.0  # for a client to read its response
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Forward(Protocol):
-    """What answers some requests instead of Django, on the event loop."""
+    """The interface of a forwarder: it answers some requests on the event loop, without Django."""
 
     def route(self, environ: dict[str, Any]) -> Callable[[bytes], Awaitable[Answer]] | None:
-        """What answers this request, given its body; None where Django does."""
+        """Return a function from the request's body to its response, or None for Django."""
 
     async def close(self) -> None:
-        """Release connections; the process ends."""
+        """Release connections, because the process ends."""
 
 
 async def _beat() -> None:
@@ -48,7 +48,7 @@ async def _beat() -> None:
 
 
 class Front:
-    """Answers `/health/live`, reads bodies, and asks `forward` or else Django."""
+    """The application: answers `/health/live`, reads bodies, and calls `forward` or Django."""
 
     def __init__(
         self, threads: Threads, forward: Forward | None = None, bodies: Bodies | None = None
@@ -92,7 +92,7 @@ class Front:
             async with self._bodies.read(environ, limit, receive) as body:
                 return await self._handle(environ, body)
         except APIException as error:
-            # What is left of the body must not be taken for the next request.
+            # The rest of the body must not be parsed as the next request.
             return problem_of(error, environ, Connection="close")
         except Exception as error:
             log.exception("%s %s", scope["method"], scope["path"])

@@ -1,4 +1,4 @@
-"""ReadThroughCache that are kept: used while they hold, ended by events, and never in anybody's way."""
+"""Cached responses: used while valid, invalidated by events, and never a delay for callers."""
 
 from __future__ import annotations
 
