@@ -41,7 +41,7 @@ def test_documented_settings_are_described() -> None:
 
 
 def test_documented_metrics_are_shown() -> None:
-    shown = (ROOT / "shop/events/metrics.py").read_text()
+    shown = (ROOT / "severable/events/metrics.py").read_text()
     for name in re.findall(r"`(shop_\w+?)(?:_seconds|_total)?`", TEXT):
         start, _, figure = name.rpartition("_")
         assert name in shown or (f'"{figure}"' in shown and f"{start}_" in shown), name

@@ -23,8 +23,8 @@ PACKAGES = [context.package for context in CONTEXTS.values() if context.package]
 IMPORTS = """
 from protos import order_pb2 as pb, user_pb2
 from protos.user_pb2_grpc import UserServiceStub
-from severable.events import store
-from severable.rpc.client.stubs import stub
+from severable.events import append
+from severable.rpc import stub
 """
 LINE = re.compile(
     r"flowchart LR"
@@ -124,9 +124,9 @@ def test_a_call_is_found_however_it_is_written(tmp_path: Path, code: str) -> Non
 @pytest.mark.parametrize(
     "code",
     [
-        "def f(): store.record(pb.OrderPaid(order_id=1), stream='order-1')",
-        "def made() -> pb.OrderPaid: ...\ndef f(): store.record(made(), stream='order-1')",
-        "def f():\n paid = pb.OrderPaid()\n store.record(paid, stream='order-1')",
+        "def f(): append(pb.OrderPaid(order_id=1), stream='order-1')",
+        "def made() -> pb.OrderPaid: ...\ndef f(): append(made(), stream='order-1')",
+        "def f():\n paid = pb.OrderPaid()\n append(paid, stream='order-1')",
     ],
 )
 def test_an_event_is_found_however_it_is_written(tmp_path: Path, code: str) -> None:
@@ -138,7 +138,7 @@ def test_an_event_is_found_however_it_is_written(tmp_path: Path, code: str) -> N
     [
         ("def f(): ask(stub(UserServiceStub))", "orders/services.py:6: which call?"),
         ("def f(x): stub(x).GetUser(1)", "orders/services.py:6: which call?"),
-        ("def f(event): store.record(event, stream='s')", "orders/services.py:6: which event?"),
+        ("def f(event): append(event, stream='s')", "orders/services.py:6: which event?"),
     ],
 )
 def test_what_cannot_be_seen_is_an_error(tmp_path: Path, code: str, complaint: str) -> None:
@@ -153,7 +153,7 @@ def test_a_handler_of_what_nobody_records_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_event_that_nobody_hears_is_shown(tmp_path: Path) -> None:
-    unheard = flow_of(tmp_path, "def f(): store.record(pb.OrderPaid(), stream='order-1')")
+    unheard = flow_of(tmp_path, "def f(): append(pb.OrderPaid(), stream='order-1')")
     assert "orders tells OrderPaid to nobody" in flow.text(unheard)
     assert "    orders -.->|OrderPaid| nobody" in flow.mermaid(unheard)
 

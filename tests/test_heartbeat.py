@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from severable import heartbeat
+from severable.events.celery import Heartbeat
 from severable.http import Front
 from severable.http.threads import Threads
-from shop.celery import Heartbeat
 from tests.processes import ROOT
 
 

@@ -26,7 +26,7 @@ OF_A_MODEL = {"", "add/", ROW, f"{ROW}history/", f"{ROW}delete/", f"{ROW}change/
 # The buttons of a row's page, of which each needs Django's permission to change the model's rows.
 BUTTONS = {
     "severable_events/delivery": {"retry_one", "replay_one", "discard_one"},
-    "events/refusedevent": {"dismiss_one"},
+    "severable_events/refusedevent": {"dismiss_one"},
     "severable_saga/saga": {"retry_one"},
     "users/user": {"give_credit", "confirm_one"},
     "users/session": {"end_one"},

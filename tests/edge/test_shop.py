@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
 from tests.edge.running import need_nginx, nginx
 from tests.front.test_attacks import assert_unharmed, holding
 
-pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(180)]
+pytestmark = [ON_SERVERS, pytest.mark.xdist_group("running"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_the_loser_of_two_appends_gets_a_conflict() -> None:
 def test_of_sixteen_who_append_at_once_nobody_overwrites() -> None:
     """An update that is lost: two appends to one version, or a hole where one was refused."""
 
-    def append(number: int) -> tuple[int, int]:
+    def append_often(number: int) -> tuple[int, int]:
         won = lost = 0
         for turn in range(12):
             stream = f"s{(number + turn) % 4}"
@@ -141,7 +141,7 @@ def test_of_sixteen_who_append_at_once_nobody_overwrites() -> None:
                 lost += 1
         return won, lost
 
-    outcomes = together(16, append)
+    outcomes = together(16, append_often)
     won, lost = (sum(each) for each in zip(*outcomes, strict=True))
     assert won + lost == 16 * 12
     assert won and lost  # else they never met

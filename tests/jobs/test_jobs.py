@@ -269,7 +269,7 @@ def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     done = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=True, env=env
     )
-    known = ["expire_reservations", "enqueue_due_jobs"]
+    known = ["enqueue_due_jobs", "expire_reservations"]
     known += ["purge_old_attempts", "purge_old_keys", "reconcile"]
     assert done.stdout.split() == known
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
+from apps.notifications import services
 from apps.notifications.models import Notification
 from apps.users.models import User
 from protos import notification_pb2 as pb
@@ -164,7 +165,7 @@ def test_who_dies_after_sending_sends_the_same_mail_again(
 
     deliver_events()
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(Notification, "_note_sent", die)
+        killed.setattr(services, "_note_sent", die)
         do_jobs()
     welcome = Notification.objects.get()
     assert (welcome.state, welcome.attempts, len(mail.outbox)) == ("waiting", 1, 1)

@@ -114,5 +114,5 @@ def test_an_unknown_saga_is_shown_in_the_story_and_the_admin(
     order = Order.objects.create(id=row.key, user_id=7)
 
     assert queries.timeline(order) == []
-    page = admin_client.get(f"/admin/saga/saga/{row.pk}/change/")
+    page = admin_client.get(f"/admin/severable_saga/saga/{row.pk}/change/")
     assert (page.status_code, "pay_twice" in page.content.decode()) == (200, True)

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from django.conf import settings
 
-from protos import events_pb2
 from severable.deploy import render
+from severable.protos import events_pb2
 from severable.topology import Deployment, Topology
 from tests.processes import ROOT
 

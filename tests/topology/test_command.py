@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from severable.deploy import RENDERERS, differing, render, write
+from severable.jobs import tasks
 from tests.processes import ROOT
 
 
@@ -35,6 +36,14 @@ def test_the_difference_fits_on_a_screen_and_names_what_changes(capsys: Any) -> 
     assert "+ <name in DATABASE_URL>-payments" in told
     back = [" ".join(line.split()) for line in lines(capsys, "diff", "mixed", "one")]
     assert "orders -> payments becomes local" in back
+
+
+def test_a_task_that_retries_by_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's retries would multiply with those of the rows that tasks execute."""
+    call_command("topology", "check")
+    monkeypatch.setattr(tasks.run, "autoretry_for", (OSError,), raising=False)
+    with pytest.raises(CommandError, match=r"task severable\.jobs\.run: it has autoretry_for"):
+        call_command("topology", "check")
 
 
 def test_a_placement_differs_in_nothing_from_itself(capsys: Any) -> None:

@@ -21,10 +21,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from severable import topology
 from severable.deploy import compose, procfile, prometheus
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
 from tests.processes import ROOT
 
-pytestmark = [pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
+pytestmark = [ON_SERVERS, pytest.mark.xdist_group("running"), pytest.mark.timeout(240)]
 
 TOKEN = "a token of this test"
 FILES = compose.render(settings.TOPOLOGY)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
+from celery import current_app
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -53,6 +54,12 @@ class Command(BaseCommand):
 
     def check_all(self, **options: Any) -> None:
         self._refuse_undeployable()
+        for name, task in sorted(current_app.tasks.items()):
+            if getattr(task, "autoretry_for", ()):
+                raise CommandError(
+                    f"task {name}: it has autoretry_for, and what it does is a row, which is "
+                    "retried by itself: both would multiply"
+                )
         self.stdout.write(f"{topology.path().name}: ok")
 
     def render(self, **options: Any) -> None:
