@@ -64,7 +64,9 @@ def mail(**kwargs: Any) -> Iterator[CheckMessage]:
         if settings.EMAIL_BACKEND != SMTP or not settings.EMAIL_HOST:
             yield Error("EMAIL_URL names no mail server: smtp+tls://…@host:587", id="shop.E005")
         if settings.DEFAULT_FROM_EMAIL.partition("@")[2] in ("", "localhost"):
-            yield Warning("DEFAULT_FROM_EMAIL is not set: servers refuse it", id="shop.W002")
+            yield Warning(
+                "DEFAULT_FROM_EMAIL is not set: mail servers reject the default", id="shop.W002"
+            )
     if settings.WITH_USERS and not _is_origin(settings.PUBLIC_URL):
         yield Error(
             f"PUBLIC_URL is {settings.PUBLIC_URL!r}, which is no https://host", id="shop.E006"

@@ -41,4 +41,4 @@ def _database() -> str:
 
 def _positions() -> str:
     ahead = ", ".join(status.ahead())
-    return f"positions that it has not given: {ahead}; {status.RENUMBER}" if ahead else ""
+    return f"positions that are ahead of this database: {ahead}; {status.RENUMBER}" if ahead else ""

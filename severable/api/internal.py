@@ -22,11 +22,11 @@ from rest_framework.views import APIView
 from severable.api.auth import BrowserAuthentication
 from severable.api.parsers import LimitedJSONParser
 from severable.rpc import identity
-from severable.rpc.client.rest import LARGEST
+from severable.rpc.client.rest import MAX_MESSAGE_BYTES
 from severable.rpc.outcome import CallError
 from severable.rpc.server.entry import authenticated_call
 from severable.rpc.server.registry import registry
-from severable.rpc.server.served import execute, handler_of
+from severable.rpc.server.servicer_context import execute, handler_of
 from severable.rpc.transcoding import HTTP_OF, Rule, error_body, from_http, rule, to_body
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
@@ -53,7 +53,7 @@ class InternalMiddleware:
 class InternalParser(LimitedJSONParser):
     """A JSON parser with gRPC's size limit."""
 
-    limit = LARGEST
+    limit = MAX_MESSAGE_BYTES
 
 
 class Method(APIView):

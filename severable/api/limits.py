@@ -40,7 +40,7 @@ TAKE = """
 
 
 class TooManyAttempts(exceptions.Throttled):
-    """Try again later; `wait` says in how many seconds."""
+    """Too many attempts: retry after `wait` seconds."""
 
     default_code = "too_many_attempts"
     default_detail = "There were too many attempts."

@@ -26,8 +26,8 @@ POLL_SECONDS = 0.01
 
 
 class Rule:
-    """How the responses of one method are cached. Raises TopologyError if its contract has no such
-    method, field or event."""
+    """The caching rule of one method. Raises TopologyError if its contract has no such method,
+    field or event."""
 
     def __init__(self, entry: Cached) -> None:
         self.entry = entry

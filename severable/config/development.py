@@ -10,7 +10,7 @@ from pathlib import Path
 from django.core.management.utils import get_random_secret_key
 
 
-def kept(file: Path, make: Callable[[], str]) -> str:
+def stored(file: Path, make: Callable[[], str]) -> str:
     """Return the secret in a file that only its owner can read. Create the file if it is missing.
 
     Processes that start at the same time use the same secret: the first link wins.

@@ -28,13 +28,12 @@ DEVELOPMENT = SHOP_ENV == "development"
 
 REQUIRED = {
     "SECRET_KEY": "signs sessions and links; 50 random characters",
-    "SERVICE_KEY": "deployments prove themselves to each other by it; the same 50 random "
-    "characters in all",
+    "SERVICE_KEY": "authenticates deployments to each other; the same 50 random characters in all",
     "ALLOWED_HOSTS": "the shop's host names, with commas between them",
     "JWT_PRIVATE_KEY": "signs tokens; manage.py jwks --new makes one",
-    "JWT_PUBLIC_KEYS": "manage.py jwks prints them where the users are",
-    "PAYMENT_PROVIDER": "the class that charges cards, as apps.payments.providers.Provider says",
-    "PUBLIC_URL": "where customers reach the shop, such as https://shop.example.com",
+    "JWT_PUBLIC_KEYS": "manage.py jwks prints them in the deployment with the users",
+    "PAYMENT_PROVIDER": "the class that charges cards, an apps.payments.providers.Provider",
+    "PUBLIC_URL": "the shop's public URL, such as https://shop.example.com",
     "EMAIL_URL": "the mail server, such as smtp+tls://user:password@host:587",
 }
 _missing: set[str] = set()
@@ -54,7 +53,7 @@ def required(name: str, in_development: str) -> str:
 def secret(name: str, make: Callable[[], str]) -> str:
     """Return a secret from the environment. In development, generate and store it once."""
     if DEVELOPMENT and not env.str(name, ""):
-        return development.kept(VAR / "keys" / name.lower(), make)
+        return development.stored(VAR / "keys" / name.lower(), make)
     return required(name, "").replace("\\n", "\n")
 
 

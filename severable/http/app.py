@@ -21,7 +21,7 @@ from severable.http.answer import PART, Answer, Scope, environ_of, json_answer, 
 from severable.http.body import Bodies, Receive
 from severable.http.memory import Busy, Memory
 from severable.http.threads import Threads
-from severable.rpc.client.rest import LARGEST
+from severable.rpc.client.rest import MAX_MESSAGE_BYTES
 from severable.telemetry.middleware import PROBES
 
 log = logging.getLogger(__name__)
@@ -54,16 +54,16 @@ class Front:
         self, threads: Threads, forward: Forward | None = None, bodies: Bodies | None = None
     ) -> None:
         self._threads, self._forward, self._bodies = threads, forward, bodies or Bodies()
-        self._answers = Memory(free=PART)
+        self._response_memory = Memory(free=PART)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._send(await self._answer(scope, receive), scope, send)
 
     async def _send(self, answer: Answer, scope: Scope, send: Send) -> None:
-        with self._answers.share() as share:
+        with self._response_memory.share() as share:
             try:
                 share.grow(len(answer.body))
             except Busy as error:
@@ -72,7 +72,7 @@ class Front:
                 async with asyncio.timeout(READ_SECONDS):
                     await answer.send(scope, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         beating = asyncio.create_task(_beat())
         await send({"type": "lifespan.startup.complete"})
@@ -87,7 +87,7 @@ class Front:
         if scope["path"] == "/health/live":
             return json_answer(200, {"status": "ok"}, environ)
         public = not scope["path"].startswith("/internal/")
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if public else LARGEST
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if public else MAX_MESSAGE_BYTES
         try:
             async with self._bodies.read(environ, limit, receive) as body:
                 return await self._handle(environ, body)

@@ -14,7 +14,7 @@ import grpc
 
 from severable.rpc import deadline
 from severable.rpc.outcome import CallError, Metadata, UnaryCall, UnaryChannel
-from severable.rpc.server.served import execute, handler_of
+from severable.rpc.server.servicer_context import execute, handler_of
 
 
 class LocalCall(UnaryCall):

@@ -18,7 +18,7 @@ from severable.rpc.transcoding import Rule, error_from, rule, to_http
 from severable.topology.contracts import repeatable
 
 CONNECTIONS = 16  # to one address; more calls wait for one to be free, within their deadline
-LARGEST = 4 * 1024 * 1024  # bytes of a message, as in gRPC
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # as in gRPC
 
 
 class RestChannel(UnaryChannel):
@@ -56,7 +56,7 @@ class RestCall(UnaryCall):
         if not isinstance(request, self._rule.request):
             raise TypeError(f"{self._rule.method} takes a {self._rule.request.__name__}")
         path, body = to_http(self._rule, request)
-        if body and len(body) > LARGEST:
+        if body and len(body) > MAX_MESSAGE_BYTES:
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, "the request is too large")
         response = self._send(path, body, timeout, dict(metadata))
         if response.status != 200:

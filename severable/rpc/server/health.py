@@ -1,7 +1,7 @@
 """gRPC's health service, which clients check or watch: whether this server takes calls.
 
 grpcio's own has a deadlock (grpc/grpc#43403): it waits, with its lock held, for a message to be
-sent by a thread that waits for the same lock if another watcher has just gone.
+sent by a thread that waits for the same lock if another watcher has just disconnected.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Health(health_pb2_grpc.HealthServicer):
         return self._response(request)
 
     def Watch(self, request: HealthCheckRequest, context: Any, send: Callable[..., None]) -> None:
-        """Send the status now and when it changes, until the watcher goes. Takes no thread and
-        returns at once."""
+        """Send the status now and when it changes, until the watcher disconnects. Return at once
+        and use no thread."""
         one_at_a_time = threading.Lock()
 
         def notify() -> None:
@@ -54,7 +54,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
         with self._lock:
             self._watchers.add(notify)
-        if not context.add_callback(remove):  # it has gone already
+        if not context.add_callback(remove):  # it has disconnected already
             remove()
         notify()
 

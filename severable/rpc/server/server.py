@@ -110,7 +110,7 @@ def _authenticated(method: str, behaviour: Any, metadata: dict[str, Any]) -> Cal
 
 
 def _seconds(context: Any) -> float | None:
-    # Without a deadline gRPC says "very long", not None.
+    # Without a deadline gRPC returns a very long time, not None.
     left: float | None = context.time_remaining()
     return left if left is not None and left < 3600 else None
 
