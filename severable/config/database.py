@@ -134,7 +134,7 @@ def unlimited_statements() -> Iterator[None]:
                 cursor.execute("RESET statement_timeout")
 
 
-def _check_opened_file(sender: Any, connection: Any, **kwargs: Any) -> None:
+def _install_file_check(sender: Any, connection: Any, **kwargs: Any) -> None:
     if connection.vendor == "sqlite" and not connection.is_in_memory_db():
         connection.opened_file = _file_of(connection)
         if _reject_lost_file not in connection.execute_wrappers:
@@ -164,4 +164,4 @@ def _file_of(connection: Any) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-connection_created.connect(_check_opened_file)
+connection_created.connect(_install_file_check)
