@@ -81,14 +81,14 @@ def serve(
     return register
 
 
-def run(behaviour: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
+def run(behavior: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
     """Run a servicer's method. A domain error becomes its status, any other exception INTERNAL
     and a log entry.
 
     Every channel uses this on the server side, so that errors are the same on all.
     """
     try:
-        return behaviour(request, context)
+        return behavior(request, context)
     except DomainError as error:
         context.abort_with_status(to_grpc(error))
     except NotImplementedError:
@@ -103,5 +103,5 @@ def run(behaviour: Callable[[Any, Any], Any], request: Any, context: grpc.Servic
             context.abort_with_status(to_grpc(domain_error))
         context.abort(error.code(), error.details() or "")
     except Exception:
-        log.exception("%s failed", getattr(behaviour, "__qualname__", behaviour))
+        log.exception("%s failed", getattr(behavior, "__qualname__", behavior))
         context.abort(grpc.StatusCode.INTERNAL, "internal error")

@@ -94,13 +94,13 @@ class AuthInterceptor(grpc.ServerInterceptor):
         )
 
 
-def _authenticated(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
+def _authenticated(method: str, behavior: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
     def call(request: Any, context: Any) -> Any:
         close_old_connections()
         try:
             parent = metadata.get("traceparent", "")
             with span(method[1:], parent), authenticated_call(method, metadata, _seconds(context)):
-                return run(behaviour, request, context)
+                return run(behavior, request, context)
         except identity.NotAuthenticated as error:
             context.abort(error.status, str(error))
         finally:
