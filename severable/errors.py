@@ -1,8 +1,8 @@
-"""Business refusals: the answers "no" that a context may give, and how they travel.
+"""Domain errors: the business errors that a context may return, and their conversions.
 
-A refusal is an answer, not a fault: it is final, and it has had no effect. The classes
-below are the one table that gives each kind its HTTP status and its gRPC code. A context
-subclasses the kind that fits, beside the function that raises it:
+A domain error is a result, not a fault: it is final, and nothing was changed. The classes below
+define the HTTP status and the gRPC code of each kind. A context subclasses the kind that fits,
+beside the function that raises it:
 
     class InsufficientStock(Conflict):
         code = "insufficient_stock"
@@ -21,14 +21,14 @@ from grpc_status import rpc_status
 
 
 class OutcomeUnknown(Exception):
-    """No answer: what was asked may have happened, or may yet. Ask again, with the same key."""
+    """No response: the call may have been executed, or still be. Retry it with the same key."""
 
 
 class DomainError(Exception):
-    """A business "no".
+    """A business error.
 
-    `code` is stable and meant for programs; the text is meant for people; `facts` are
-    short strings that a program may need, such as the field that was wrong.
+    `code` is stable and for programs; `detail` is for people; `facts` are short strings that a
+    program may need, such as the name of the wrong field.
     """
 
     code: ClassVar[str] = "refused"
@@ -42,7 +42,7 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """What was asked makes no sense, whatever the state."""
+    """The request is invalid in every state."""
 
     code = "invalid"
     http = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -50,7 +50,7 @@ class Invalid(DomainError):
 
 
 class NotFound(DomainError):
-    """There is no such thing, or the caller may not know of it."""
+    """The object does not exist, or the caller may not know of it."""
 
     code = "not_found"
     http = HTTPStatus.NOT_FOUND
@@ -58,7 +58,7 @@ class NotFound(DomainError):
 
 
 class Exists(DomainError):
-    """Somebody else has taken this key."""
+    """Another object has this key."""
 
     code = "already_exists"
     http = HTTPStatus.CONFLICT
@@ -66,7 +66,7 @@ class Exists(DomainError):
 
 
 class Conflict(DomainError):
-    """Not in the present state."""
+    """The current state does not allow this."""
 
     code = "conflict"
     http = HTTPStatus.CONFLICT
@@ -74,7 +74,7 @@ class Conflict(DomainError):
 
 
 class Declined(DomainError):
-    """The money was not given."""
+    """The payment was declined."""
 
     code = "payment_declined"
     http = HTTPStatus.PAYMENT_REQUIRED
@@ -82,7 +82,7 @@ class Declined(DomainError):
 
 
 class Unauthenticated(DomainError):
-    """The caller has not shown who they are."""
+    """The caller is not authenticated."""
 
     code = "unauthenticated"
     http = HTTPStatus.UNAUTHORIZED
@@ -90,7 +90,7 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller is known, and may not."""
+    """The caller is authenticated, but not authorized."""
 
     code = "forbidden"
     http = HTTPStatus.FORBIDDEN
@@ -100,47 +100,47 @@ class Forbidden(DomainError):
 KINDS: dict[str, type[DomainError]] = {kind.__name__: kind for kind in DomainError.__subclasses__()}
 
 
-def kind_of(refusal: DomainError) -> str:
-    """The name in KINDS that a refusal belongs to."""
-    return next(name for name, kind in KINDS.items() if isinstance(refusal, kind))
+def kind_of(error: DomainError) -> str:
+    """Return the name in KINDS of a domain error's kind."""
+    return next(name for name, kind in KINDS.items() if isinstance(error, kind))
 
 
 def rebuild(kind: str, code: str, detail: str, **facts: str) -> DomainError:
-    """A refusal again, from what was stored or sent. `kind` is a name in KINDS."""
-    refusal = KINDS[kind](detail, **facts)
-    refusal.code = code  # type: ignore[misc]  # the class that had it lives in another context
-    return refusal
+    """Return a domain error from its stored or sent parts. `kind` is a name in KINDS."""
+    error = KINDS[kind](detail, **facts)
+    error.code = code  # type: ignore[misc]  # the original class is in another context
+    return error
 
 
 def uuid_of(text: str, field: str) -> UUID:
-    """An id that came as text. Raises Invalid, which names the field."""
+    """Return a UUID from its text. Raises Invalid, which names the field."""
     try:
         return UUID(text)
     except ValueError:
         raise Invalid("This is not a UUID.", field=field) from None
 
 
-def to_status(refusal: DomainError) -> status_pb2.Status:
-    """A refusal as the richer error model of gRPC (google.rpc.Status with an ErrorInfo)."""
+def to_status(error: DomainError) -> status_pb2.Status:
+    """Return a domain error in gRPC's richer error model (google.rpc.Status with an ErrorInfo)."""
     info = error_details_pb2.ErrorInfo(
-        reason=refusal.code, domain=kind_of(refusal), metadata=refusal.facts
+        reason=error.code, domain=kind_of(error), metadata=error.facts
     )
     packed = AnyMessage()
     packed.Pack(info)
-    number: int = refusal.grpc.value[0]
-    return status_pb2.Status(code=number, message=refusal.detail, details=[packed])
+    number: int = error.grpc.value[0]
+    return status_pb2.Status(code=number, message=error.detail, details=[packed])
 
 
-def to_grpc(refusal: DomainError) -> grpc.Status:
-    """A refusal for `context.abort_with_status`."""
-    status: grpc.Status = rpc_status.to_status(to_status(refusal))
+def to_grpc(error: DomainError) -> grpc.Status:
+    """Return a domain error for `context.abort_with_status`."""
+    status: grpc.Status = rpc_status.to_status(to_status(error))
     return status
 
 
 def from_error(error: grpc.RpcError) -> DomainError | None:
-    """The refusal that a failed call carries, or None where the call failed otherwise.
+    """Return the domain error of a failed call, or None if the call failed otherwise.
 
-    None means that the outcome is unknown: the call may have had its effect.
+    None means that the outcome is unknown: the call may have been executed.
     """
     status = rpc_status.from_call(error)
     for packed in status.details if status else ():

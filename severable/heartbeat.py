@@ -1,6 +1,6 @@
-"""Signs of life of a process: a file that it touches as it works, named by SHOP_HEARTBEAT.
+"""The heartbeat of a process: a file that it touches while it works, named by SHOP_HEARTBEAT.
 
-The supervisor takes a process for frozen if the file stays as it is. Elsewhere a probe looks at the
+The supervisor considers a process frozen if the file does not change. Elsewhere a probe checks the
 file's age: `python -m severable.heartbeat --max-age 30`.
 """
 
@@ -20,7 +20,7 @@ _last = float("-inf")
 
 
 def beat() -> None:
-    """Touch the file, once a second at most. Called from the loops that do the work."""
+    """Touch the file, at most once a second. Called in the main loops of a process."""
     global _last  # noqa: PLW0603
     file = os.environ.get(VARIABLE)
     if file and monotonic() - _last >= SECONDS:
@@ -30,7 +30,7 @@ def beat() -> None:
 
 
 class Heartbeat:
-    """The supervisor's view of the file: whether it changes. Its time does not matter, for clocks
+    """The supervisor's check of the file: only changes count, not its time, because clocks can
     jump."""
 
     def __init__(self, file: Path) -> None:
@@ -38,7 +38,7 @@ class Heartbeat:
         self._seen = 0
 
     def __call__(self) -> bool:
-        """Return whether the file was touched since the last look."""
+        """Return whether the file was touched since the last check."""
         with suppress(OSError):
             touched = self._file.stat().st_mtime_ns
             fresh, self._seen = touched != self._seen, touched
@@ -47,11 +47,11 @@ class Heartbeat:
 
 
 def complaint(file: str | None, max_age: float) -> str:
-    """Return why a process is taken for frozen; empty if it is not. `max_age` is in seconds.
+    """Return why a process counts as frozen, or "" if it does not. `max_age` is in seconds.
 
-    The file's time and the present come from one kernel's clock, even in containers. If that clock
-    is set, forward or back, the file seems old, or from the future, until the next beat a second
-    later: let a probe fail more than once before anything is restarted.
+    Both times come from the clock of one kernel, even in containers. If that clock is set forward
+    or back, the file seems old or from the future until the next beat a second later: let a probe
+    fail more than once before a restart.
     """
     if not file:
         return f"{VARIABLE} is not set"
@@ -63,7 +63,7 @@ def complaint(file: str | None, max_age: float) -> str:
 
 
 def main() -> None:
-    """Exit with 0 if the process beats, else with 1 and a line that says why."""
+    """Exit with 0 if the process is alive, else with 1 and the reason."""
     parser = argparse.ArgumentParser(prog="severable.heartbeat", description=main.__doc__)
     parser.add_argument("--max-age", type=float, default=30.0, help="seconds (default: 30)")
     sys.exit(complaint(os.environ.get(VARIABLE), parser.parse_args().max_age) or None)

@@ -1,4 +1,4 @@
-"""Makes secrets before any setting exists: `python -m severable.keys`, `manage.py jwks`."""
+"""Generation of secrets, which needs no settings: `python -m severable.keys`, `manage.py jwks`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORDS = [
     *("SECRET_KEY", "SERVICE_KEY", "METRICS_TOKEN", "POSTGRES_PASSWORD"),
     *("RABBITMQ_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"),
 ]
-# For trying the shop out. A real one has a payment provider, a mail server and a name.
+# For a trial. In production, set a payment provider, a mail server and a host name.
 CHOICES = {
     "COMPOSE_PROFILES": "split",
     "SHOP_IMAGE": "shop:latest",
@@ -44,7 +44,7 @@ def environment() -> str:
 def signing_key() -> str:
     """Return JWT_PRIVATE_KEY and JWT_PUBLIC_KEYS of a new key.
 
-    The quotes are for shells, docker compose and .env, which else read the JSON's.
+    The quotes are for shells, docker compose and .env, which would remove those of the JSON.
     """
     private = jwk.new_private_key()
     one_line = private.strip().replace("\n", "\\n")

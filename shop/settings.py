@@ -77,7 +77,7 @@ MIDDLEWARE = [
     "severable.api.csp.ContentSecurityPolicy",
     "severable.telemetry.middleware.RequestId",
     "severable.telemetry.middleware.Probes",
-    "severable.api.internal.Shortcut",
+    "severable.api.internal.InternalMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -137,7 +137,7 @@ def wait_until_live(address: str, certificates: Certificates) -> None:
 
 def over_http(address: str, name: str = "users") -> int:
     peer = Peer((address,), 1, name)
-    with peer.ask("GET", "/health/live", repeatable=True, timeout=20.0) as answer:
+    with peer.request("GET", "/health/live", repeatable=True, timeout=20.0) as answer:
         return answer.status
 
 

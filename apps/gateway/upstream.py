@@ -84,19 +84,19 @@ class Upstream:
         self, method: str, target: str, *, repeatable: bool, **options: Any
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """The head of the answer, and its body. Raises Unavailable."""
-        era = self._circuit.enter()
-        if era is None:
+        epoch = self._circuit.enter()
+        if epoch is None:
             raise Unavailable
         try:
             async with self._slot():
                 answer = await self._tried(method, target, repeatable, options)
         except NoAnswer:
-            self._circuit.leave(era, failed=True)
+            self._circuit.leave(epoch, failed=True)
             raise
         except BaseException:
-            self._circuit.give_up(era)
+            self._circuit.give_up(epoch)
             raise
-        self._circuit.leave(era, failed=False)
+        self._circuit.leave(epoch, failed=False)
         return answer
 
     async def close(self) -> None:

@@ -7,7 +7,18 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.orders import queries, services
 from apps.orders.models import Order, OrderLine, Parcel
-from severable.admin import Record, Rows, joined, label, link, money, row_action, rows, short, told
+from severable.admin import (
+    Record,
+    Rows,
+    joined,
+    label,
+    link,
+    money,
+    row_action,
+    rows,
+    short,
+    timeline,
+)
 
 STATUSES = {
     Order.Status.PENDING: "info",
@@ -65,7 +76,7 @@ class OrderAdmin(Record):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
     ) -> HttpResponse:
-        context["story"] = told(queries.timeline(kwargs["obj"]))
+        context["story"] = timeline(queries.timeline(kwargs["obj"]))
         answer: HttpResponse = super().render_change_form(request, context, **kwargs)
         return answer
 

@@ -1,4 +1,4 @@
-"""The admin pages of the package's own rows, and what the pages of contexts are made of."""
+"""The admin pages of the package's own models, and the building blocks of contexts' pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from severable.admin.site import row_action as row_action
     from severable.admin.site import rows as rows
     from severable.admin.site import short as short
-    from severable.admin.site import told as told
+    from severable.admin.site import timeline as timeline
 else:
     __getattr__ = door(
         __name__,
@@ -34,7 +34,7 @@ else:
             "row_action": "site",
             "rows": "site",
             "short": "site",
-            "told": "site",
+            "timeline": "site",
         },
     )
 
@@ -50,5 +50,5 @@ __all__ = [
     "row_action",
     "rows",
     "short",
-    "told",
+    "timeline",
 ]

@@ -1,4 +1,4 @@
-"""The API's own rows in the admin: idempotency keys and attempts to sign in; and its sign-in."""
+"""The admin of the API's models, idempotency keys and attempts, and the admin's sign-in form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registers the admin pages of events, jobs, sagas and idempotency keys."""
+"""The app config: it registers the admins of events, jobs, sagas and idempotency keys."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Events, and what became of each: who has handled it, who has given up."""
+"""The admin of events and of their deliveries to handlers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Choices = list[tuple[str, str]]
 
 
 def known(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
-    """A filter of rows whose field has one of the values that can occur. Django's own would read
-    the whole table to find them."""
+    """Return a filter on a field with the values that can occur. Django's own would read the whole
+    table to find them."""
 
     class Known(admin.SimpleListFilter):
         title = parameter_name = field
@@ -60,9 +60,9 @@ class EventAdmin(Record):
     ordering = ["-position"]
     fieldsets = [
         (None, {"fields": [("type", "recorded_at"), ("stream", "version"), "actor", "links"]}),
-        ("What happened", {"fields": ["data", "data_version"]}),
+        ("Data", {"fields": ["data", "data_version"]}),
         (
-            "Where it came from",
+            "Origin",
             {
                 "fields": [
                     ("id", "source"),
@@ -81,26 +81,26 @@ class EventAdmin(Record):
             rows("severable_events.event", "the whole stream", stream=event.stream),
             rows(
                 "severable_events.event",
-                "all that it belongs to",
+                "all with the same correlation",
                 correlation_id=event.correlation_id,
             ),
         )
 
 
 class DiscardForm(BaseDialogForm):
-    """Why an event is never to have its effect."""
+    """The form for the reason to discard a delivery."""
 
     reason = forms.CharField(max_length=200, widget=widgets.UnfoldAdminTextInputWidget)
 
 
 class DeliveryActions(ActionForm):
-    """Asks for the reason where deliveries are discarded."""
+    """The form of list actions, which asks for the reason to discard deliveries."""
 
     reason = forms.CharField(
         label="",
         required=False,
         widget=widgets.UnfoldAdminTextInputWidget(
-            attrs={"placeholder": "Why?", "x-show": "action === 'discard'"}
+            attrs={"placeholder": "Reason", "x-show": "action === 'discard'"}
         ),
     )
 

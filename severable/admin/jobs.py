@@ -1,4 +1,4 @@
-"""Work in the admin: what every kind of job shows and lets staff do, and who holds which lease."""
+"""The admin of jobs and leases."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from severable.jobs.models import Job, Lease
 
 
 class NothingToRetry(Conflict):
-    """It is done."""
+    """The job is done."""
 
     code = "nothing_to_retry"
 
 
-def try_again(job: Job) -> None:
+def retry_job(job: Job) -> None:
     """Make a job due now. Raises NothingToRetry."""
     if job.state == Job.State.DONE:
-        raise NothingToRetry("This is done: there is nothing to try again.")
+        raise NothingToRetry("This job is done: there is nothing to retry.")
     job.retry_now()
 
 
 class JobAdmin(Record):
-    """A kind of job: where each stands, and a way to have it tried at once."""
+    """The admin of a kind of job, with its state and an action to retry it at once."""
 
     ordering = ["-pk"]
     list_filter: list[Any] = ["state"]
     actions = ["retry"]
     actions_detail = ["retry_one"]
 
-    retry, retry_one = row_action(try_again, "Retry now", "due now", icon="refresh")
+    retry, retry_one = row_action(retry_job, "Retry now", "due now", icon="refresh")
 
     @admin.display(description="state", ordering="state")
     def shown_state(self, job: Any) -> str:

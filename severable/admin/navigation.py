@@ -1,4 +1,4 @@
-"""The admin's sidebar and index: this deployment's contexts, and what has been given up."""
+"""The admin's sidebar and index: this deployment's contexts, and the parked jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import model_ngettext
 from django.http import HttpRequest
 
-from severable.admin import site as backoffice
+from severable.admin import site as admin_site
 from severable.jobs.models import Job
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: the contexts of this deployment first, the machine folded below."""
+    """Return the sidebar: this deployment's contexts first, the package's apps collapsed below."""
     return [
         {
             "title": app["name"],
@@ -35,14 +35,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The index: what has been given up comes first."""
+    """Return the context of the index, and warn of parked jobs."""
     for model in apps.get_models():
         if not issubclass(model, Job):
             continue
         parked = model._default_manager.filter(state=Job.State.PARKED).count()
         if parked:
             text = f"{parked} {model_ngettext(model._meta, parked)} parked"
-            found = backoffice.rows(model._meta.label_lower, text, state__exact=Job.State.PARKED)
+            found = admin_site.rows(model._meta.label_lower, text, state__exact=Job.State.PARKED)
             messages.warning(request, found)
     return context | {"app_list": _apps(request)}
 

@@ -1,4 +1,4 @@
-"""Sagas in the admin: the steps that have run, and those that are still to run."""
+"""The admin of sagas, with the steps that have run and those that are still to run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from unfold.utils import prettify_json
 
 from severable.admin.jobs import JobAdmin
-from severable.admin.site import Record, joined, label, link, rows, short, told
+from severable.admin.site import Record, joined, label, link, rows, short, timeline
 from severable.saga import story
 from severable.saga.models import Saga, SagaLog
 
@@ -33,16 +33,16 @@ class SagaAdmin(JobAdmin):
     fieldsets = [
         (None, {"fields": [("name", "key"), ("shown_status", "created_at"), "why", "links"]}),
         ("Work", {"fields": [("shown_state", "attempts"), "due_at", "error"]}),
-        ("What it knows", {"fields": ["known"]}),
-        ("Where it came from", {"fields": ["actor", ("correlation_id", "causation_id")]}),
+        ("Data", {"fields": ["known"]}),
+        ("Origin", {"fields": ["actor", ("correlation_id", "causation_id")]}),
     ]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
     ) -> HttpResponse:
-        context["story"] = told(story.of_saga(kwargs["obj"]))
-        answer: HttpResponse = super().render_change_form(request, context, **kwargs)
-        return answer
+        context["story"] = timeline(story.of_saga(kwargs["obj"]))
+        response: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return response
 
     @admin.display(description="about", ordering="key")
     def shown_key(self, saga: Saga) -> str:
@@ -52,7 +52,7 @@ class SagaAdmin(JobAdmin):
     def shown_status(self, saga: Saga) -> str:
         return label(saga.status, STATUSES)
 
-    @admin.display(description="why it is compensated")
+    @admin.display(description="reason of compensation")
     def why(self, saga: Saga) -> str:
         return "{code}: {detail}".format(**saga.refusal) if saga.refusal else "-"
 
@@ -66,7 +66,7 @@ class SagaAdmin(JobAdmin):
 
     @admin.display(description="data")
     def known(self, saga: Saga) -> str:
-        # A saga that has not ended still knows secrets, such as the token of a card.
+        # The data of a saga that has not ended contain secrets, such as the token of a card.
         shown = SafeExceptionReporterFilter().cleanse_setting("data", saga.data)
         return prettify_json(shown, None) or str(shown)
 

@@ -1,7 +1,6 @@
-"""What the admins of all contexts share: rows that nobody changes by hand, links by id, actions
-that go through services.
+"""The base of all contexts' admins: read-only rows, links by id, and actions that call services.
 
-An admin shows its own context's tables only. What belongs to another context is a link by id.
+An admin shows only its own context's tables. A row of another context is a link by id.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from unfold.utils import display_for_label
 from severable.errors import DomainError, OutcomeUnknown
 from severable.telemetry.correlation import acting
 
-# What the built-in filters of a field add to its name in a list's address.
+# The lookups that the built-in filters of a field use in a list's URL.
 LOOKUPS = ("", "__exact", "__isnull", "__isempty", "__gte", "__lt")
 
-Colours = Mapping[Any, str]
+Colors = Mapping[Any, str]
 Do = Callable[[Any], object]
 
-# How attempts, steps and work stand, in colours of unfold's labels.
-COLOURS: Colours = {
+# The colors of unfold's labels for the states of attempts, steps and jobs.
+COLORS: Colors = {
     "happened": "info",
     "waiting": "info",
     "done": "success",
@@ -48,9 +47,9 @@ COLOURS: Colours = {
 
 
 class ContextAdmin(ModelAdmin):
-    """Changes are recorded as those of whoever is signed in, and a refusal becomes a message.
+    """An admin that sets the signed-in user as the actor, and shows domain errors as messages.
 
-    Nothing is deleted: other contexts may know its id.
+    It deletes nothing: other contexts may refer to the id.
     """
 
     icon = "table_rows"
@@ -61,10 +60,10 @@ class ContextAdmin(ModelAdmin):
         return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Narrow a list only by its filters, and by the whole value of what it is searched by.
+        """Allow only the lookups of the list's filters, and exact ones of its search fields.
 
-        Django allows every lookup of every field, so that values which no page shows can be found
-        out letter by letter from the number of rows.
+        Django allows every lookup of every field, so that hidden values can be guessed letter by
+        letter from the number of rows.
         """
         allowed = {f"{name}{suffix}" for name in self.search_fields for suffix in ("", "__exact")}
         for declared in self.list_filter:
@@ -76,21 +75,21 @@ class ContextAdmin(ModelAdmin):
         return lookup in allowed
 
     def has_act_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may change rows by Django's permissions may run actions on them."""
+        """Return whether the user may run actions: Django's permission to change rows."""
         return admin.ModelAdmin.has_change_permission(self, request)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         acting(f"user-{request.user.pk}")
         try:
-            answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
-            return answer
-        except DomainError as refusal:
-            self.message_user(request, refusal.detail, messages.ERROR)
+            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+            return response
+        except DomainError as error:
+            self.message_user(request, error.detail, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     def carry_out(self, request: HttpRequest, rows: Iterable[Any], do: Do, done: str) -> None:
-        """Do something to each row and say how it went. Not inside a transaction: what is done
-        may call other contexts."""
+        """Run an action on each row and show the results as messages. Not inside a transaction: an
+        action may call other contexts."""
         acting(f"user-{request.user.pk}")
         succeeded = 0
         for row in rows:
@@ -106,7 +105,7 @@ class ContextAdmin(ModelAdmin):
     def carry_out_one(
         self, request: HttpRequest, object_id: str, do: Do, done: str
     ) -> HttpResponse:
-        """The same for one row, from a dialog on its page."""
+        """Run an action on one row, from a dialog on its page."""
         row = self.get_object(request, unquote(object_id))
         self.carry_out(request, [row] if row else [], do, done)
         url = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
@@ -116,8 +115,8 @@ class ContextAdmin(ModelAdmin):
 
 
 class Record(ContextAdmin):
-    """Rows that are seen, and changed by services only. There may be many of them: they are
-    not counted, and `search_fields` are compared whole, so that an index finds them."""
+    """A read-only admin, for rows that only services change. There may be many rows: they are not
+    counted, and `search_fields` are compared exactly, so that an index is used."""
 
     paginator = InfinitePaginator
     list_disable_select_all = True
@@ -150,7 +149,7 @@ class Record(ContextAdmin):
 
 
 class Rows(TabularInline):
-    """Rows of the same context on the page of what they belong to."""
+    """Read-only rows of the same context, inline on the page of their parent."""
 
     extra = 0
     can_delete = False
@@ -176,13 +175,13 @@ def row_action(
     icon: str,
     form: type[BaseDialogForm] = BaseDialogForm,
 ) -> tuple[Any, Any]:
-    """One thing that can be done to a row, as two actions: for the rows that are ticked in the
-    list, and as a button of the row's own page, which asks first.
+    """Return two actions: one for the selected rows of the list, and one for a button on the
+    row's own page, which asks for confirmation.
 
         ship, ship_one = row_action(_ship, "Ship", "shipped", icon="local_shipping")
         actions, actions_detail = ["ship"], ["ship_one"]
 
-    What `form` asks for, `do` gets by name. The list asks for it in the admin's `action_form`.
+    `do` gets the values of `form` by name. The list has these fields in its `action_form`.
     """
     dialog: ActionDialog = {
         "title": f"{title}?",
@@ -196,7 +195,7 @@ def row_action(
         return partial(do, **values)
 
     @action(description=title, icon=icon, permissions=["act"])
-    def ticked(self: ContextAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def selected(self: ContextAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         filled = form(data={**request.POST.dict(), "_form_submitted": True}, request=request)
         if filled.is_valid():
             self.carry_out(request, queryset, given(filled), done)
@@ -209,48 +208,48 @@ def row_action(
     ) -> HttpResponse:
         return self.carry_out_one(request, object_id, given(filled), done)
 
-    return ticked, one
+    return selected, one
 
 
 def link(model: str, pk: Any, text: str = "") -> str:
-    """A link to one row, such as link("orders.order", order_id). Without a link where the admin
-    of that context runs elsewhere."""
+    """Return a link to one row, such as link("orders.order", order_id), or only its text if the
+    admin of that context runs in another deployment."""
     if pk is None:
         return "-"
     return _link(f"admin:{model.replace('.', '_')}_change", [quote(pk)], "", text or str(pk))
 
 
 def rows(model: str, text: str, **where: Any) -> str:
-    """A link to the rows of a model that have these values."""
+    """Return a link to the rows of a model that have these values."""
     return _link(f"admin:{model.replace('.', '_')}_changelist", [], f"?{urlencode(where)}", text)
 
 
 def joined(*links: str) -> str:
-    """Several links in one field, without those that lead nowhere."""
+    """Return several links as one field, without the empty ones."""
     return format_html_join(" · ", "{}", [(link,) for link in links if link != "-"])
 
 
 def short(identifier: Any) -> str:
-    """The end of a long id, which is what differs, and what mails to customers name."""
+    """Return the end of a long id, which is its distinctive part and is used in mails."""
     return "-" if identifier is None else f"…{str(identifier)[-8:]}"
 
 
 def money(amount: int | None, currency: str) -> str:
-    """Minor units as people write them: 1800 EUR is "18.00 EUR"."""
+    """Return an amount in minor units as text: 1800 EUR is "18.00 EUR"."""
     return "-" if amount is None else f"{amount / 100:,.2f} {currency}".strip()
 
 
-def label(state: str, colours: Colours = COLOURS) -> str:
-    """A state in its colour, in lists and on pages alike."""
-    shown: str = display_for_label(state, "-", colours)
+def label(state: str, colors: Colors = COLORS) -> str:
+    """Return a state as a colored label, for lists and pages."""
+    shown: str = display_for_label(state, "-", colors)
     return shown
 
 
-def told(moments: Iterable[Any]) -> dict[str, Any]:
-    """A story as a table for "severable/story.html". Each moment has `at` (None where it has
-    yet to come), `what`, `state` and `detail`."""
+def timeline(moments: Iterable[Any]) -> dict[str, Any]:
+    """Return a table for "severable/story.html". Each moment has `at` (None if it is in the
+    future), `what`, `state` and `detail`."""
     return {
-        "headers": ["When", "What", "How it stands", "Detail"],
+        "headers": ["Time", "Step", "State", "Detail"],
         "rows": [
             [
                 localtime(moment.at).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if moment.at else "",

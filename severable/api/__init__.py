@@ -1,4 +1,4 @@
-"""What the public REST APIs of contexts share: callers, errors, limits, idempotency, pages."""
+"""The shared parts of public REST APIs: callers, errors, limits, idempotency, pagination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims of idempotency keys that could not be released because the database was gone."""
+"""Claims of idempotency keys that were not released because the database was down."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django.db.models.functions import Now
 
 from severable.api.models import LOCK, IdempotencyKey
 
-PAUSE = 0.1  # seconds between two tries
+PAUSE = 0.1  # seconds between two attempts
 
 
 class Abandoned:
-    """The claims of this process whose runs are over and whose locks are not.
+    """The claims of this process whose executions have ended but whose locks have not.
 
-    This process takes such a key over at once. A thread releases the locks as soon as the
-    database answers, for the other processes.
+    This process can claim such a key again at once. A thread releases the locks for the other
+    processes as soon as the database responds.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Abandoned:
                 self._thread.start()
 
     def claims(self) -> list[UUID]:
-        """The claims that are over, whatever the database says."""
+        """Return the claims whose executions have ended, whatever the database contains."""
         return [claim for _, claim in list(self._until)]
 
     def wait(self, timeout: float = 30) -> None:
@@ -56,7 +56,7 @@ class Abandoned:
     def _done(self) -> bool:
         with self._lock:
             over = [claim for claim, until in self._until.items() if until <= monotonic()]
-            for claim in over:  # its lock has ended by itself
+            for claim in over:  # its lock has expired
                 del self._until[claim]
             if not self._until:
                 self._thread = None

@@ -1,4 +1,4 @@
-"""Where a request comes from. What a client says of that itself counts for nothing."""
+"""The client address of a request. What the client itself claims is ignored."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from django.http import HttpRequest
 
 from severable.rpc import identity
 
-# With this, the shop's gateway proves that the X-Forwarded-For beside it is its own.
+# The shop's gateway sends its service token in it, so that its X-Forwarded-For is trusted.
 GATEWAY = "X-Internal-Gateway"
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address, as whoever stands in front of us saw it.
+    """Return the client's address as the trusted proxies in front of this process saw it.
 
-    That is the shop's gateway, or TRUSTED_PROXIES proxies of others, each of which has added to
-    the end of X-Forwarded-For whom it was asked by.
+    These are the shop's gateway, or TRUSTED_PROXIES other proxies, each of which has appended the
+    address of its client to X-Forwarded-For.
     """
-    said = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
-    hops = [*(part.strip() for part in said if part.strip()), str(request.META["REMOTE_ADDR"])]
+    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    hops = [*(part.strip() for part in forwarded if part.strip()), str(request.META["REMOTE_ADDR"])]
     trusted = 1 if _is_from_gateway(request) else settings.TRUSTED_PROXIES
     return hops[-min(trusted + 1, len(hops))]
 
 
 def is_proxied(request: HttpRequest) -> bool:
-    """Whether the shop's gateway, or a proxy that is trusted, stands in front of us."""
+    """Return whether the request came through the shop's gateway or a trusted proxy."""
     return settings.TRUSTED_PROXIES > 0 or _is_from_gateway(request)
 
 
 def network_of(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 that an IPv6 client can choose
-    its address from."""
+    """Return what counts as one client: an IPv4 address, or the /64 from which an IPv6 client can
+    choose its address."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Names the app for people, and lets the clock know what it has to purge."""
+"""The app config: its display name, and its periodic tasks, which purge old rows."""
 
 from django.apps import AppConfig
 
@@ -9,4 +9,4 @@ class ApiConfig(AppConfig):
     verbose_name = "API"
 
     def ready(self) -> None:
-        from severable.api import idempotency, limits  # noqa: F401  # register with the clock
+        from severable.api import idempotency, limits  # noqa: F401  # register periodic tasks

@@ -1,4 +1,4 @@
-"""Who calls, and what they may: JWTs that are verified here without asking anybody."""
+"""Authentication and permissions by JWTs, which are verified without a call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # DRF loads this module while it loads its views
 
 
 class KeyRing(TokenBackend):
-    """Signs with this deployment's key and names it; verifies with whichever key a token names."""
+    """A backend that signs with this deployment's key, and verifies with the key of the kid."""
 
     def __init__(self) -> None:
         super().__init__(ALGORITHM, audience=key_ring.AUDIENCE, issuer=key_ring.ISSUER, leeway=5)
@@ -39,13 +39,13 @@ ring = KeyRing()
 
 
 class AccessToken(SimpleAccessToken):
-    """Says who the caller is and what they may: `sub`, `permissions`, `staff`."""
+    """A token with the caller and their permissions: `sub`, `permissions`, `staff`."""
 
     _token_backend = ring
 
 
 class TokenCaller(TokenUser):
-    """The caller, as the token has it."""
+    """The caller that a token names."""
 
     @cached_property
     def id(self) -> int:  # type: ignore[override]
@@ -61,7 +61,7 @@ class TokenCaller(TokenUser):
 
 
 class Acting(BaseAuthentication):
-    """What is done from here on is done for whoever was found."""
+    """Set the authenticated user as the actor of everything that follows."""
 
     def authenticate(self, request: Request) -> Any:
         found = super().authenticate(request)
@@ -71,7 +71,7 @@ class Acting(BaseAuthentication):
 
 
 class TokenAuthentication(Acting, JWTStatelessUserAuthentication):
-    """`Authorization: Bearer <access token>`."""
+    """Authentication by `Authorization: Bearer <access token>`."""
 
     def get_user(self, validated_token: Any) -> Any:
         if not str(validated_token.get("sub")).isdecimal():
@@ -80,11 +80,11 @@ class TokenAuthentication(Acting, JWTStatelessUserAuthentication):
 
 
 class BrowserAuthentication(Acting, SessionAuthentication):
-    """Whoever has signed in to the admin or the browsable API."""
+    """Authentication by a session of the admin or the browsable API."""
 
 
 def permitted(name: str) -> type[BasePermission]:
-    """A permission class: callers whose token, or whose account, carries this permission."""
+    """Return a permission class for callers whose token or account has this permission."""
 
     class Permitted(BasePermission):
         def has_permission(self, request: Request, view: APIView) -> bool:
@@ -95,11 +95,11 @@ def permitted(name: str) -> type[BasePermission]:
 
 
 def caller_id(request: Request) -> int:
-    """The id of the user who calls. Only for views that let nobody else in."""
+    """Return the id of the calling user. Only for views that require authentication."""
     assert request.user.pk is not None
     return int(request.user.pk)
 
 
 def may(user: Any, permission: str) -> bool:
-    """Whether a caller carries a permission such as "orders:ship"."""
+    """Return whether a caller has a permission such as "orders:ship"."""
     return permission in user.permissions

@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` refuses: settings that are set, but not for a real shop."""
+"""Checks of `manage.py check --deploy`: settings that are not fit for production."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 @register(Tags.security, deploy=True)
 def secrets(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse secrets that can be guessed, and keys that cannot sign."""
+    """Report secrets that can be guessed, and keys that cannot sign."""
     given = {
         "SECRET_KEY": [settings.SECRET_KEY],
         "SERVICE_KEY": [settings.SERVICE_KEY],
@@ -44,7 +44,7 @@ def secrets(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def servers(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Refuse what only the processes of one machine share."""
+    """Report servers that only the processes of one machine share."""
     if connection.vendor == "sqlite":
         yield Error("DATABASE_URL: SQLite is for development", id="shop.E003")
     if settings.EMBEDDED_BROKER:
@@ -59,12 +59,14 @@ def servers(**kwargs: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def mail(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Refuse mail that reaches nobody, and links in it that lead nowhere."""
+    """Report mail that is not delivered, and links in it that do not work."""
     if "notifications" in settings.DEPLOYMENT.contexts:
         if settings.EMAIL_BACKEND != SMTP or not settings.EMAIL_HOST:
             yield Error("EMAIL_URL names no mail server: smtp+tls://…@host:587", id="shop.E005")
         if settings.DEFAULT_FROM_EMAIL.partition("@")[2] in ("", "localhost"):
-            yield Warning("DEFAULT_FROM_EMAIL is not set: servers refuse it", id="shop.W002")
+            yield Warning(
+                "DEFAULT_FROM_EMAIL is not set: mail servers reject the default", id="shop.W002"
+            )
     if settings.WITH_USERS and not _is_origin(settings.PUBLIC_URL):
         yield Error(
             f"PUBLIC_URL is {settings.PUBLIC_URL!r}, which is no https://host", id="shop.E006"
@@ -73,7 +75,7 @@ def mail(**kwargs: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.staticfiles, deploy=True)
 def static_files(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn of pages without styles and scripts."""
+    """Warn if pages would have no styles and scripts."""
     if not collected():
         yield Warning(
             f"STATIC_ROOT {settings.STATIC_ROOT} is empty: static files are 404",
@@ -83,7 +85,7 @@ def static_files(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def collected() -> bool:
-    """Return whether static files can be served, which development does without collecting."""
+    """Return whether static files can be served; development serves them without collecting."""
     if settings.WHITENOISE_USE_FINDERS:
         return True
     root = Path(str(settings.STATIC_ROOT))

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every answer: what a browser may load and run for it."""
+"""The Content-Security-Policy of every response: what a browser may load and run for it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Answers that are no pages load nothing.
+# Responses that are not HTML load nothing.
 DATA = "default-src 'none'; frame-ancestors 'none'"
-# Scripts come in files of ours; style attributes are all over the libraries' templates.
+# Scripts are files of this origin; the libraries' templates have many style attributes.
 PAGE = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Alpine.js, on which the admin is built, makes functions of its attributes.
+# Alpine.js, which the admin uses, compiles its attributes to functions.
 ADMIN = f"{PAGE}; script-src 'self' 'unsafe-eval'"
 
 
 class ContentSecurityPolicy:
-    """Middleware: give each answer the policy of its area, unless another deployment has."""
+    """Middleware: set the policy of each response, unless another deployment has set it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -30,7 +30,7 @@ class ContentSecurityPolicy:
 
 
 def policy(request: HttpRequest, response: HttpResponse) -> str:
-    """Return the policy of an answer."""
+    """Return the policy of a response."""
     if not response.headers.get("Content-Type", "").startswith("text/html"):
         return DATA
     return ADMIN if request.path_info.startswith("/admin/") else PAGE

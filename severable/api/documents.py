@@ -1,4 +1,4 @@
-"""The pages about the API: the OpenAPI document and its Swagger UI."""
+"""The documentation of the API: the OpenAPI document and its Swagger UI."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-FRESH = 60  # seconds in which a copy is not asked about
+FRESH = 60  # seconds for which a cached copy is not revalidated
 
 _building = Lock()
 
 
 class SchemaView(SpectacularAPIView):
-    """The OpenAPI document, as YAML or JSON. It takes long to build and is the same for all
+    """The OpenAPI document, as YAML or JSON. Building it takes long, and it is the same for all
     callers, so each process builds it once."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         renderer = request.accepted_renderer
         kind: Any = renderer.__class__
-        with _building:  # and not once per thread
+        with _building:  # not once per thread
             body = _rendered(kind)
         etag = f'"{sha256(body).hexdigest()[:32]}"'
         response = HttpResponse(body, content_type=f"{renderer.media_type}; charset=utf-8")

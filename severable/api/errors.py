@@ -1,4 +1,4 @@
-"""Every error as application/problem+json (RFC 9457), with a `code` for programs and the trace."""
+"""Errors as application/problem+json (RFC 9457), with a `code` for programs and the trace id."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ log = logging.getLogger(__name__)
 PROBLEM = "application/problem+json"
 RETRY_AFTER = "2"
 
-# The database is gone, or has ended our session. Other database errors are bugs.
+# The database is down, or has ended the session. Other database errors are bugs.
 DATABASE_DOWN = (OperationalError, InterfaceError, InternalError)
 
 Problem = dict[str, Any]
 
 
 class Unprocessable(exceptions.APIException):
-    """The request is well-formed, but cannot be carried out."""
+    """The request is well-formed, but cannot be processed."""
 
     status_code = HTTPStatus.UNPROCESSABLE_ENTITY
     default_code = "unprocessable"
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
-    """The body of an error answer."""
+    """Return the body of an error response."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -52,12 +52,12 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
 
 
 def problem_answer(body: Problem, headers: dict[str, str] | None = None) -> JsonResponse:
-    """A problem as an answer, for what is no view of DRF's."""
+    """Return a problem as a response, for code outside of DRF's views."""
     return JsonResponse(body, status=body["status"], content_type=PROBLEM, headers=headers)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's hook: what goes wrong in a view, as a problem. None lets it become a plain 500."""
+    """Return an exception in a view as a problem; None for a plain 500. This is DRF's hook."""
     set_rollback()
     known = _known(error)
     if known is None:
@@ -71,23 +71,23 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def is_domain_error(error: Exception) -> bool:
-    """Whether an error is a business refusal, of this context or of one that it had asked."""
+    """Return whether an error is a domain error, of this context or of one that it called."""
     return isinstance(error, DomainError) or (
         isinstance(error, grpc.RpcError) and from_error(error) is not None
     )
 
 
-def domain_error_problem(refusal: DomainError, **more: Any) -> Problem:
-    """A business refusal as the body of an answer."""
-    return problem(refusal.http, refusal.code, refusal.detail, **refusal.facts, **more)
+def domain_error_problem(error: DomainError, **more: Any) -> Problem:
+    """Return a domain error as the body of a response."""
+    return problem(error.http, error.code, error.detail, **error.facts, **more)
 
 
 def _known(error: Exception) -> tuple[Problem, dict[str, str]] | None:
     if isinstance(error, grpc.RpcError):
         error = from_error(error) or error
     if isinstance(error, DomainError):
-        unknown = error.http == HTTPStatus.UNAUTHORIZED
-        challenge = {"WWW-Authenticate": 'Bearer realm="api"'} if unknown else {}
+        unauthorized = error.http == HTTPStatus.UNAUTHORIZED
+        challenge = {"WWW-Authenticate": 'Bearer realm="api"'} if unauthorized else {}
         return domain_error_problem(error), challenge
     if isinstance(error, exceptions.ValidationError):
         body = problem(HTTPStatus.BAD_REQUEST, "invalid", "The request is not valid.")
@@ -128,7 +128,7 @@ def _text(detail: Any) -> str:
 
 
 def _fields(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
-    """DRF's nested errors, flat: {"field": "items[0].quantity", "code": …, "detail": …}."""
+    """Yield DRF's nested errors, flat: {"field": "items[0].quantity", "code": …, "detail": …}."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
             if isinstance(name, int):
@@ -161,12 +161,12 @@ not_found = _page(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this a
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer an exception outside of DRF's views: in middleware, in pages, while rendering.
+    """Return the response to an exception outside of DRF's views, such as in middleware.
 
-    Django calls this while it handles the exception, which is no argument.
+    Django calls this while it handles the exception, but does not pass it.
     """
     error = sys.exc_info()[1]
     if isinstance(error, DATABASE_DOWN):
         return problem_answer(*_unavailable(error))
-    detail = "Something broke here. It has been logged."
+    detail = "An internal error occurred. It has been logged."
     return problem_answer(problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))

@@ -1,4 +1,4 @@
-"""The sign-in forms of the admin and of the browsable API, as limited as the API's sign-in."""
+"""The sign-in forms of the admin and the browsable API, with the limits of the API's sign-in."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from severable.api.limits import TooManyAttempts, signing_in
 
 
 class SignInForm(AuthenticationForm):
-    """For the browsable API."""
+    """The form of the browsable API."""
 
     def clean(self) -> dict[str, Any]:
         if not self.cleaned_data.get("username") or not self.cleaned_data.get("password"):
-            return super().clean()  # nothing is checked, so nothing may count as a success
-        assert self.request  # both pages give it
+            return super().clean()  # no password is checked, so it must not count as a success
+        assert self.request  # both pages pass it
         try:
             with signing_in(self.request, self.cleaned_data["username"]):
                 return super().clean()
@@ -26,4 +26,4 @@ class SignInForm(AuthenticationForm):
 
 
 class AdminSignInForm(SignInForm, UnfoldAuthenticationForm):
-    """For the admin."""
+    """The form of the admin."""

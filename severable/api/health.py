@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve."""
+"""The liveness and readiness probes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from severable.telemetry.draining import draining
 
 
 def live(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process answers."""
+    """Return 200 as long as the process responds."""
     return JsonResponse({"status": "ok"})
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 where requests can be served; 503 with what is wrong. The broker does not count:
+    """Return 200 if requests can be served, else 503 with the reasons. The broker is not checked:
     no request needs it."""
     try:
         wrong = _database()
@@ -41,4 +41,4 @@ def _database() -> str:
 
 def _positions() -> str:
     ahead = ", ".join(status.ahead())
-    return f"positions that it has not given: {ahead}; {status.RENUMBER}" if ahead else ""
+    return f"positions that are ahead of this database: {ahead}; {status.RENUMBER}" if ahead else ""

@@ -1,14 +1,14 @@
-"""`Idempotency-Key`: the same request again gets the same answer, byte for byte.
+"""`Idempotency-Key`: a repeated request gets the same response, byte for byte.
 
-The semantics are those of draft-ietf-httpapi-idempotency-key-header: another body under the
-same key is 422, the same one still in flight is 409. A process that dies in between leaves the
-key locked for LOCK; after that the request runs again under the same `operation_id`, by which
-the services recognise what they have already done. A process that outlives its database releases
-the lock by itself.
+The semantics are those of draft-ietf-httpapi-idempotency-key-header: another body with the same
+key is 422, the same one still in flight is 409. A process that dies meanwhile leaves the key locked
+for LOCK; after that the request runs again with the same `operation_id`, by which the services
+recognize what they have already done. A process that survives an outage of its database releases
+the lock itself.
 
 A key belongs to its caller and to the context that owns the route, so that the placement makes
-no difference. For callers who are not signed in it belongs to their network; the same request
-from elsewhere is answered alike, and any other request neither sees nor disturbs it.
+no difference. The key of an anonymous caller belongs to its network; the same request from another
+network gets the same response, and any other request is independent of it.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from severable.api.models import LOCK, IdempotencyKey
 from severable.api.owner import context_of
 from severable.jobs.clock import periodic
 
-KEPT = timedelta(hours=24)
-LONGEST = 255
+RETENTION = timedelta(hours=24)
+MAX_LENGTH = 255
 METHODS = ("POST", "PATCH")
 REPLAYED_HEADERS = ("Content-Type", "Location", "Retry-After")
 
 
 class InFlight(exceptions.APIException):
-    """The same request is being worked on."""
+    """The same request is in flight."""
 
     status_code = HTTPStatus.CONFLICT
     default_code = "in_flight"
-    default_detail = "A request with this Idempotency-Key is still being worked on."
+    default_detail = "A request with this Idempotency-Key is still in flight."
 
 
 class KeyReused(Unprocessable):
-    """The key was sent before, with another request."""
+    """The key was already used for another request."""
 
     default_code = "key_reused"
     default_detail = "This Idempotency-Key was used for a request that differs from this one."
@@ -65,8 +65,8 @@ class _Replay(Exception):
 
 
 class Idempotent(APIView):
-    """A view whose POSTs and PATCHes take an Idempotency-Key. `operation_id` names the
-    execution: services that are given it do nothing twice."""
+    """A view whose POSTs and PATCHes accept an Idempotency-Key. `operation_id` identifies the
+    execution: services that get it do nothing twice."""
 
     operation_id: UUID
     _claimed: IdempotencyKey | None = None
@@ -75,14 +75,14 @@ class Idempotent(APIView):
         super().initial(request, *args, **kwargs)
         key = request.headers.get("Idempotency-Key")
         if request.method in METHODS and key is not None:
-            wanted = _wanted(self, request, key)
+            claim_row = _new_claim(self, request, key)
             try:
-                _claim(wanted, request)
+                _claim(claim_row, request)
             except Error:
-                abandoned.add(wanted)  # the claim may have been committed
+                abandoned.add(claim_row)  # the claim may have been committed
                 raise
-            self._claimed = wanted
-            self.operation_id = wanted.operation_id
+            self._claimed = claim_row
+            self.operation_id = claim_row.operation_id
         else:
             self.operation_id = uuid7()
 
@@ -90,7 +90,7 @@ class Idempotent(APIView):
         if isinstance(exc, _Replay):
             return _replayed(exc.known)  # type: ignore[return-value]
         if self._claimed and not is_domain_error(exc):
-            _give_back(self._claimed, exc)
+            _release(self._claimed, exc)
             self._claimed = None
         return super().handle_exception(exc)
 
@@ -99,20 +99,20 @@ class Idempotent(APIView):
     ) -> Response:
         final = super().finalize_response(request, response, *args, **kwargs)
         if self._claimed:
-            final.add_post_render_callback(self._keep_or_release)
+            final.add_post_render_callback(self._store_or_abandon)
         return final
 
-    def _keep_or_release(self, response: Response) -> None:
+    def _store_or_abandon(self, response: Response) -> None:
         assert self._claimed
         try:
-            self._keep(response)
+            self._store(response)
         except Error:
             abandoned.add(self._claimed)
             raise
 
-    def _keep(self, response: Response) -> None:
+    def _store(self, response: Response) -> None:
         assert self._claimed
-        # The first answer stays: a slow execution may end after one that took its key over.
+        # The first response stays: a slow execution may end after one that took over its key.
         IdempotencyKey.objects.filter(pk=self._claimed.pk, status=None).update(
             status=response.status_code,
             headers={n: response[n] for n in REPLAYED_HEADERS if response.has_header(n)},
@@ -122,17 +122,19 @@ class Idempotent(APIView):
 
 @periodic(seconds=600)
 def purge_old_keys() -> None:
-    """Forget the keys of yesterday."""
-    IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
+    """Delete the keys that are older than RETENTION."""
+    IdempotencyKey.objects.filter(created_at__lt=timezone.now() - RETENTION).delete()
 
 
-def _wanted(view: APIView, request: Request, key: str) -> IdempotencyKey:
-    """A row that claims a key, not saved yet."""
-    if not key.isprintable() or not 1 <= len(key) <= LONGEST:
-        raise exceptions.ParseError(f"Idempotency-Key must be 1 to {LONGEST} printable characters.")
+def _new_claim(view: APIView, request: Request, key: str) -> IdempotencyKey:
+    """Return a row that claims a key, not saved yet."""
+    if not key.isprintable() or not 1 <= len(key) <= MAX_LENGTH:
+        raise exceptions.ParseError(
+            f"Idempotency-Key must be 1 to {MAX_LENGTH} printable characters."
+        )
     context = context_of(view)
     fingerprint = _fingerprint(request, settings.SECRET_KEY)
-    wanted = IdempotencyKey(
+    claim_row = IdempotencyKey(
         context=context,
         caller=_caller(request),
         key=key,
@@ -140,10 +142,10 @@ def _wanted(view: APIView, request: Request, key: str) -> IdempotencyKey:
         locked_until=Now() + LOCK,
     )
     if not request.user.is_authenticated:
-        # The request itself is the identity: from another network it is still the same one, and
-        # a request of somebody else's under the same key has nothing to do with it.
-        wanted.operation_id = _operation_id(f"{context} {key} {fingerprint}")
-    return wanted
+        # The request itself is the identity: it is the same from another network, and another
+        # client's request with the same key is independent of it.
+        claim_row.operation_id = _operation_id(f"{context} {key} {fingerprint}")
+    return claim_row
 
 
 def _caller(request: Request) -> str:
@@ -152,38 +154,38 @@ def _caller(request: Request) -> str:
     return f"anonymous {network_of(client_address(request))}"
 
 
-def _claim(wanted: IdempotencyKey, request: Request) -> None:
-    """Make the key this run's own. Raises InFlight, KeyReused, _Replay."""
+def _claim(claim_row: IdempotencyKey, request: Request) -> None:
+    """Claim the key for this execution. Raises InFlight, KeyReused, _Replay."""
     try:
         with transaction.atomic():
-            wanted.save(force_insert=True)
+            claim_row.save(force_insert=True)
     except IntegrityError:
-        same_key = Q(context=wanted.context, caller=wanted.caller, key=wanted.key)
-        found = list(IdempotencyKey.objects.filter(Q(pk=wanted.pk) | same_key))
-        if not found:  # given back in this very moment
+        same_key = Q(context=claim_row.context, caller=claim_row.caller, key=claim_row.key)
+        found = list(IdempotencyKey.objects.filter(Q(pk=claim_row.pk) | same_key))
+        if not found:  # released at this moment
             raise InFlight from None
-        # Of an anonymous client there may be two: the same request comes first.
-        known = min(found, key=lambda key: key.pk != wanted.pk)
-        _take_over(known, wanted, request)
+        # An anonymous client may have two: prefer the same request.
+        known = min(found, key=lambda key: key.pk != claim_row.pk)
+        _take_over(known, claim_row, request)
 
 
-def _take_over(known: IdempotencyKey, wanted: IdempotencyKey, request: Request) -> None:
+def _take_over(known: IdempotencyKey, claim_row: IdempotencyKey, request: Request) -> None:
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     if known.fingerprint not in {_fingerprint(request, secret) for secret in secrets}:
         raise KeyReused
     if known.status is not None:
         raise _Replay(known)
-    wanted.operation_id = known.operation_id
-    over = Q(locked_until__lte=Now()) | Q(claim__in=abandoned.claims())
-    free = IdempotencyKey.objects.filter(over, pk=known.pk, status=None)
-    if not free.update(locked_until=Now() + LOCK, claim=wanted.claim):
+    claim_row.operation_id = known.operation_id
+    expired = Q(locked_until__lte=Now()) | Q(claim__in=abandoned.claims())
+    free = IdempotencyKey.objects.filter(expired, pk=known.pk, status=None)
+    if not free.update(locked_until=Now() + LOCK, claim=claim_row.claim):
         raise InFlight
 
 
 def _fingerprint(request: Request, secret: str) -> str:
-    """Keyed, since a body may contain a password: nobody may guess at it with a copy of the row."""
-    said = f"{request.method} {request.get_full_path()}\n".encode() + request.body
-    digest = salted_hmac("severable.api.idempotency", said, secret=secret, algorithm="sha256")
+    """Return a keyed hash: a body may have a password, which a copy of the row must not reveal."""
+    content = f"{request.method} {request.get_full_path()}\n".encode() + request.body
+    digest = salted_hmac("severable.api.idempotency", content, secret=secret, algorithm="sha256")
     return digest.hexdigest()
 
 
@@ -192,14 +194,14 @@ def _operation_id(text: str) -> UUID:
     return UUID(bytes=digest[:16], version=5)
 
 
-def _give_back(claimed: IdempotencyKey, error: Exception) -> None:
-    mine = IdempotencyKey.objects.filter(pk=claimed.pk, claim=claimed.claim, status=None)
+def _release(claimed: IdempotencyKey, error: Exception) -> None:
+    own = IdempotencyKey.objects.filter(pk=claimed.pk, claim=claimed.claim, status=None)
     try:
         if isinstance(error, exceptions.APIException):
-            mine.delete()  # not understood or not allowed: nothing was done, the key is free
+            own.delete()  # malformed or not allowed: nothing was done, the key is free
         else:
-            # The outcome is unknown: the caller may ask again, as the same operation.
-            mine.update(locked_until=Now())
+            # The outcome is unknown: the caller may retry the same operation.
+            own.update(locked_until=Now())
     except Error:
         abandoned.add(claimed)
 

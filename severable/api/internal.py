@@ -1,7 +1,7 @@
 """The internal REST API: one generic view serves every method that a contract annotates.
 
-For other deployments of the shop, which prove themselves by a service token, and, to look at
-what has no side effects, for superusers in a browser: the answers hold every user's data.
+It is for other deployments of the shop, which authenticate with a service token. Superusers can
+also read in a browser what has no side effects: the responses contain every user's data.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from rest_framework.views import APIView
 from severable.api.auth import BrowserAuthentication
 from severable.api.parsers import LimitedJSONParser
 from severable.rpc import identity
-from severable.rpc.client.rest import LARGEST
+from severable.rpc.client.rest import MAX_MESSAGE_BYTES
 from severable.rpc.outcome import CallError
-from severable.rpc.server.entry import entered
+from severable.rpc.server.entry import authenticated_call
 from severable.rpc.server.registry import registry
-from severable.rpc.server.served import answer, handler_of
+from severable.rpc.server.servicer_context import execute, handler_of
 from severable.rpc.transcoding import HTTP_OF, Rule, error_body, from_http, rule, to_body
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-class Shortcut:
-    """Middleware: a call from another deployment needs no session, no CSRF token and no page, and
-    skips all that comes after this."""
+class InternalMiddleware:
+    """Middleware: a call from another deployment needs no session, CSRF token or page, and skips
+    all later middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self._get_response = get_response
@@ -51,13 +51,13 @@ class Shortcut:
 
 
 class InternalParser(LimitedJSONParser):
-    """JSON of up to what gRPC takes."""
+    """A JSON parser with gRPC's size limit."""
 
-    limit = LARGEST
+    limit = MAX_MESSAGE_BYTES
 
 
 class Method(APIView):
-    """One address, and the methods that are there."""
+    """The view of one path, with its methods."""
 
     authentication_classes = [BrowserAuthentication]
     permission_classes = ()
@@ -75,27 +75,27 @@ class Method(APIView):
             raise exceptions.MethodNotAllowed(request.method or "")
 
     def perform_authentication(self, request: Request) -> None:
-        """Who browses is found out only where nobody has shown a service token."""
+        """Do nothing: a session is read only if the request has no service token."""
 
     def call(self, request: Request, **path: str) -> Response:
         rule = self.rules[request.method or ""]
         try:
-            message = self._ask(rule, request, path)
+            message = self._call(rule, request, path)
         except CallError as error:
             return Response(error_body(error), status=HTTP_OF.get(error.code(), 500))
         return Response(to_body(message))
 
     get = post = put = patch = delete = call
 
-    def _ask(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
+    def _call(self, rule: Rule, request: Request, path: dict[str, str]) -> Any:
         metadata: Any = request.headers
         if "authorization" not in metadata and _may_browse(request):
-            metadata = dict(identity.shown())
+            metadata = dict(identity.auth_metadata())
         try:
             left = _seconds(request.headers.get("grpc-timeout", ""))
-            with entered(rule.method, metadata, left):
+            with authenticated_call(rule.method, metadata, left):
                 message = from_http(rule, path, request.query_params, request.data)
-                return answer(handler_of(rule.method), message, peer="rest")
+                return execute(handler_of(rule.method), message, peer="rest")
         except identity.NotAuthenticated as error:
             raise CallError(error.status, str(error)) from None
         except json_format.ParseError as error:
@@ -103,7 +103,7 @@ class Method(APIView):
 
 
 def urlpatterns() -> list[URLPattern]:
-    """The addresses of all methods that are served here, the most particular first."""
+    """Return the URL patterns of all methods that are served here, the most specific first."""
     by_pattern: dict[str, dict[str, Rule]] = {}
     for method in registry.methods:
         found = rule(method)

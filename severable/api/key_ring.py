@@ -1,4 +1,4 @@
-"""The keys that sign and verify tokens. Only the deployment that signs holds a private one."""
+"""The keys that sign and verify tokens. Only the deployment that signs has a private one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ AUDIENCE = "shop"
 
 
 class NoSigningKey(RuntimeError):
-    """This deployment was given no private key, and so cannot issue tokens."""
+    """This deployment has no private key, so it cannot issue tokens."""
 
 
 def sign(payload: dict[str, Any]) -> str:
-    """A signed token that names its key. Raises NoSigningKey."""
+    """Return a signed token that names its key. Raises NoSigningKey."""
     if not settings.JWT_PRIVATE_KEY:
         raise NoSigningKey("JWT_PRIVATE_KEY is not set")
     claims = payload | {"aud": AUDIENCE, "iss": ISSUER}
@@ -30,7 +30,7 @@ def sign(payload: dict[str, Any]) -> str:
 
 
 def verifying_key(token: str | bytes) -> Any:
-    """The public key that a token names in its header. Raises TokenBackendError if unknown."""
+    """Return the public key that a token's header names. Raises TokenBackendError if unknown."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
     except jwt.InvalidTokenError:
@@ -43,13 +43,13 @@ def verifying_key(token: str | bytes) -> Any:
 
 @cache
 def public_keys() -> tuple[Jwk, ...]:
-    """All keys that are trusted: this deployment's own, and those of JWT_PUBLIC_KEYS."""
+    """Return all trusted keys: this deployment's own, and those of JWT_PUBLIC_KEYS."""
     own = [_own()] if settings.JWT_PRIVATE_KEY else []
     return (*own, *(key for key in settings.JWT_PUBLIC_KEYS if key not in own))
 
 
 def complaint() -> str:
-    """Return what is wrong with the keys, by the setting's name; empty if nothing is."""
+    """Return an error about the keys that names the setting, or "" if they are valid."""
     try:
         return "" if public_keys() else "JWT_PUBLIC_KEYS: it is a set of no keys"
     except ValueError as error:

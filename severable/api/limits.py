@@ -1,11 +1,11 @@
-"""How often something may be tried: exact, however many try at the same moment.
+"""Limits on attempts, exact also for concurrent ones.
 
-Failures to sign in are counted per account and client network, and per account in all; tries per
-client network. Each is counted in a window that begins with the first one and is not made longer
-by what is refused: nobody is locked out for ever.
+Failed sign-ins are counted per account and client network, and per account in total; attempts per
+client network. A window begins with the first attempt, and rejected attempts do not extend it:
+no client is locked out forever.
 
-A stranger who guesses at an account locks out the own network only, or, from many networks, those
-from which its owner has not signed in for 30 days.
+An attacker who guesses an account's password locks out only the network in use, or, from many
+networks, those from which the account has not signed in for 30 days.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TAKE = """
 
 
 class TooManyAttempts(exceptions.Throttled):
-    """Try again later; `wait` says in how many seconds."""
+    """Too many attempts: retry after `wait` seconds."""
 
     default_code = "too_many_attempts"
     default_detail = "There were too many attempts."
@@ -49,7 +49,7 @@ class TooManyAttempts(exceptions.Throttled):
 
 @contextmanager
 def signing_in(request: HttpRequest, account: str) -> Iterator[None]:
-    """Wrap the check of a password. Count it before as a failure, and undo that if the block ends
+    """Wrap the check of a password. Count it as a failure first, and revert that if the block ends
     without an error. Raises TooManyAttempts."""
     count_try(request)
     network = network_of(client_address(request))
@@ -66,26 +66,26 @@ def signing_in(request: HttpRequest, account: str) -> Iterator[None]:
 
 
 def count_try(request: HttpRequest) -> None:
-    """Count one more try from a client's network, at a password or a token. Raises
+    """Count an attempt from a client's network, with a password or a token. Raises
     TooManyAttempts."""
     key = f"address {network_of(client_address(request))}"
     _take(key, settings.SIGN_IN_TRIES, ADDRESS_WINDOW)
 
 
 def count(key: str, limit: int, window: timedelta) -> None:
-    """Count one more of what a key names, within the caller's transaction if there is one. Raises
+    """Count an attempt of a key, within the caller's transaction if there is one. Raises
     TooManyAttempts."""
     _take(key, limit, window)
 
 
 @periodic(seconds=60)
 def purge_old_attempts() -> None:
-    """Forget what is past."""
+    """Delete counters and markers that have expired."""
     Attempts.objects.filter(ends_at__lte=Now()).delete()
 
 
 def take(key: str, window: timedelta) -> Attempts:
-    """Count one more in the window of a key, in one statement, and return the counter."""
+    """Count an attempt in the window of a key, in one statement, and return the counter."""
     now = timezone.now()
     given = {"key": key, "ends_at": now + window, "now": now}
     [taken] = Attempts.objects.raw(TAKE, given)
@@ -93,7 +93,7 @@ def take(key: str, window: timedelta) -> Attempts:
 
 
 def seconds_left(taken: Attempts) -> int:
-    """Until the window of a counter ends, rounded up."""
+    """Return the seconds until the window of a counter ends, rounded up."""
     return max(1, math.ceil((taken.ends_at - timezone.now()).total_seconds()))
 
 

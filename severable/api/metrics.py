@@ -1,4 +1,4 @@
-"""`/metrics`, as Prometheus reads it."""
+"""The view `/metrics`, for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SCRAPE_SECONDS = 5  # Prometheus waits for 10
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The figures of this process and its deployment: 401 without METRICS_TOKEN, which
-    development does not ask for, and 503 where there is no database."""
+    """Return the metrics of this process and its deployment; 401 without METRICS_TOKEN, which
+    development does not need, and 503 if the database is down."""
     if not _may_read(request):
         detail = "Authorization: Bearer <METRICS_TOKEN> is needed."
         body = problem(HTTPStatus.UNAUTHORIZED, "not_authenticated", detail)
@@ -27,7 +27,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         with deadline.within(SCRAPE_SECONDS):
             return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
     except Error as error:
-        detail = f"The database does not answer: {type(error).__name__}."
+        detail = f"The database does not respond: {type(error).__name__}."
         return problem_answer(problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail))
 
 

@@ -1,4 +1,4 @@
-"""Idempotency keys, each with one execution and one answer; attempts, which are limited."""
+"""Idempotency keys, each with one execution and one response; counters of limited attempts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ LOCK = timedelta(seconds=30)
 
 
 class IdempotencyKey(models.Model):
-    """A key that one caller sent with one request, and the answer that it got."""
+    """A key that a caller sent with a request, and its response."""
 
     operation_id = models.UUIDField(
-        primary_key=True, default=uuid7, help_text="What the services know this execution by"
+        primary_key=True, default=uuid7, help_text="Identifies this execution to the services"
     )
-    context = models.CharField(max_length=50, help_text="Which owns the route")
-    caller = models.CharField(max_length=100, help_text="A user, or an anonymous client's network")
+    context = models.CharField(max_length=50, help_text="The owner of the route")
+    caller = models.CharField(
+        max_length=100, help_text="A user, or the network of an anonymous client"
+    )
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="Of method, path and body, keyed")
-    claim = models.UUIDField(default=uuid4, help_text="The run that has the lock")
-    locked_until = models.DateTimeField(help_text="In flight until then, while without an answer")
+    fingerprint = models.CharField(max_length=64, help_text="A keyed hash of method, path and body")
+    claim = models.UUIDField(default=uuid4, help_text="The execution that has the lock")
+    locked_until = models.DateTimeField(help_text="In flight until then, if there is no response")
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField(default=b"")
@@ -41,12 +43,10 @@ class IdempotencyKey(models.Model):
 
 
 class Attempts(models.Model):
-    """How often something was tried since its window began; or, as "known", that an account has
+    """The number of attempts since a window began; or, as "known", a marker that an account has
     signed in from a network."""
 
-    key = models.CharField(
-        max_length=255, primary_key=True, help_text="What is counted, and of which client"
-    )
+    key = models.CharField(max_length=255, primary_key=True, help_text="The action and the client")
     count = models.PositiveIntegerField(default=1)
     ends_at = models.DateTimeField(db_index=True)
 

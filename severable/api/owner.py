@@ -1,4 +1,4 @@
-"""Which context owns a route: what belongs to a context is the same in every placement."""
+"""The context that owns a route, which is the same in every placement."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def context_of(view: Any) -> str:
-    """The context of a view of apps.<context>.api."""
+    """Return the context of a view of apps.<context>.api."""
     return type(view).__module__.split(".")[1]

@@ -1,4 +1,4 @@
-"""Lists come in pages, of at most 100."""
+"""Pagination of lists, with at most 100 rows per page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 
 class Pages(PageNumberPagination):
-    """Numbered pages, for lists that people leaf through."""
+    """Numbered pages, for lists that people browse."""
 
     page_size = 20
     page_size_query_param = "page_size"
@@ -19,7 +19,7 @@ class Pages(PageNumberPagination):
 
 
 class NewestFirst(CursorPagination):
-    """A cursor, for lists that grow at the head: no row is skipped or shown twice."""
+    """Pagination by cursor, for lists that grow at the head: no row is skipped or repeated."""
 
     page_size = 20
     page_size_query_param = "page_size"
@@ -27,8 +27,8 @@ class NewestFirst(CursorPagination):
     ordering = ("-created_at", "-id")
 
     def decode_cursor(self, request: Request) -> Any:
-        """A cursor may be made up: the moment in it is checked, as DRF does not."""
-        cursor: Any = super().decode_cursor(request)  # stubs take a position for a number
+        """Decode a cursor and check the time in it, which DRF does not: it may be forged."""
+        cursor: Any = super().decode_cursor(request)  # the type stubs declare position as a number
         if cursor is None or cursor.position is None:
             return cursor
         try:

@@ -1,4 +1,4 @@
-"""JSON bodies, read with a limit."""
+"""A parser of JSON bodies with limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_TEXT = exceptions.ErrorDetail("This is not Unicode text.", code="surrogate")
 
 
 class TooLarge(exceptions.APIException):
-    """The body is larger than this shop reads."""
+    """The body is larger than the limit."""
 
     status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
@@ -22,7 +22,7 @@ class TooLarge(exceptions.APIException):
 
 
 class LimitedJSONParser(JSONParser):
-    """DRF's parser reads any amount, and breaks on a body that is nested thousands deep."""
+    """DRF's parser with limits: DRF's own reads any size, and fails on very deep nesting."""
 
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
@@ -41,9 +41,9 @@ class LimitedJSONParser(JSONParser):
 
 
 def _not_text(data: Any) -> Any:
-    """Name each string with a lone surrogate, in the shape of DRF's errors; else return None.
+    """Return DRF's errors for strings with a lone surrogate, or None if there are none.
 
-    JSON can escape such a string, but it has no UTF-8: it could be neither stored nor answered.
+    JSON can escape such a string, but UTF-8 cannot encode it: it can be neither stored nor sent.
     """
     if isinstance(data, str):
         return [NOT_TEXT] if _readable(data) != data else None

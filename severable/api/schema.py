@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every operation may answer, said once."""
+"""The OpenAPI schema: the problems and headers that all operations share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from severable.api.idempotency import METHODS, Idempotent
 
 
 class ProblemFieldSerializer(serializers.Serializer[Any]):
-    """What is wrong with one field."""
+    """An error of one field."""
 
     field = serializers.CharField()
     code = serializers.CharField()
@@ -22,7 +22,7 @@ class ProblemFieldSerializer(serializers.Serializer[Any]):
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
-    """RFC 9457, with a code for programs."""
+    """A problem of RFC 9457, with a code for programs."""
 
     type = serializers.CharField()
     title = serializers.CharField()
@@ -34,7 +34,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
 
 
 class Schema(AutoSchema):
-    """Adds the problems and the Idempotency-Key to what a view says of itself."""
+    """A view's schema, with the problems and the Idempotency-Key added."""
 
     def get_override_parameters(self) -> list[Any]:
         if self.method in METHODS and isinstance(self.view, Idempotent):
@@ -43,7 +43,7 @@ class Schema(AutoSchema):
                     "Idempotency-Key",
                     str,
                     OpenApiParameter.HEADER,
-                    description="The same key and body give the same answer, once executed.",
+                    description="The same key and body are executed once, with one response.",
                 )
             ]
         return []
@@ -56,7 +56,7 @@ class Schema(AutoSchema):
         return bodies
 
     def _problems(self) -> list[str]:
-        # 401 is everywhere: a token that is sent has to be good, even where none is needed.
+        # 401 is everywhere: a token that is sent must be valid, even if none is needed.
         problems = {"401", "406", "503"}
         if not any(isinstance(p, AllowAny) for p in self.view.get_permissions()):
             problems |= {"403"}

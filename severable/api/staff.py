@@ -1,8 +1,8 @@
-"""How staff sign in to the admin of a deployment that has no users: with a token.
+"""Sign-in by token to the admin of a deployment that has no users.
 
-The name is theirs, the password an access token from /api/auth/token that says that they are
-staff. They get a plain account here, for the admin's log and permissions. Their session ends when
-the token does: this deployment does not hear that an account was deactivated or demoted.
+Staff enter their username, and as the password an access token of theirs from /api/auth/token. They
+get a plain account here, for the admin's log and permissions. Their session ends when the token
+expires: this deployment is not notified if an account is deactivated or demoted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from severable.api.auth import AccessToken
 
 
 class StaffToken(ModelBackend):
-    """Accepts an access token of staff for a password."""
+    """A backend that accepts an access token of staff as the password."""
 
     def authenticate(
         self,
@@ -48,5 +48,5 @@ class StaffToken(ModelBackend):
 
 @receiver(user_logged_in, sender=User)
 def end_session_with_token(request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    """Give a session the end of the token that opened it, which later requests do not move."""
+    """Set a session's expiry to that of its token, which later requests do not extend."""
     request.session.set_expiry(user.token_expires_at)

@@ -1,8 +1,8 @@
-"""Rate limits of routes: exact, however many requests come at the same moment.
+"""Rate limits of routes, exact also for concurrent requests.
 
-A view names its limits in `throttle_classes`. Its answers carry the `RateLimit` and
+A view names its limits in `throttle_classes`. Its responses have the `RateLimit` and
 `RateLimit-Policy` headers of draft-ietf-httpapi-ratelimit-headers; beyond the limit they are 429
-with `Retry-After`. How many requests a caller has in a window is settings.RATE_LIMITS.
+with `Retry-After`. settings.RATE_LIMITS has the requests of a caller per window.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from severable.api.owner import context_of
 
 
 class RateLimit(BaseThrottle):
-    """Counts the requests of a user, or of a client network that is not signed in."""
+    """A limit on the requests of a user, or of the network of an anonymous client."""
 
     name: ClassVar[str]
     methods: ClassVar[tuple[str, ...]]
@@ -47,24 +47,24 @@ class RateLimit(BaseThrottle):
 
 
 class OrderLimit(RateLimit):
-    """Orders that a user places."""
+    """The limit on orders that a user places."""
 
     name, methods = "orders", ("POST",)
 
 
 class SignUpLimit(RateLimit):
-    """Sign-ups: each hashes a password."""
+    """The limit on sign-ups, because each hashes a password."""
 
     name, methods = "sign-ups", ("POST",)
 
 
 class ReadLimit(RateLimit):
-    """Lists and searches, which cost more than one row."""
+    """The limit on lists and searches, which cost more than reading one row."""
 
     name, methods = "reads", ("GET", "HEAD")
 
 
 class CheckLimit(RateLimit):
-    """Reads whose question is a body."""
+    """The limit on reads whose query is a body."""
 
     name, methods = "reads", ("POST",)

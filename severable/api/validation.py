@@ -1,4 +1,4 @@
-"""Requests, checked against their serializers."""
+"""The validation of requests by their serializers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rest_framework.request import Request
 def validated(
     serializer: type[serializers.Serializer[Any]], request: Request, *, partial: bool = False
 ) -> dict[str, Any]:
-    """The request's body, checked. Raises ValidationError with every field that is wrong;
-    with `partial`, fields may be left out."""
+    """Return the validated body of a request. Raises ValidationError with every wrong field. With
+    `partial`, fields may be omitted."""
     checked = serializer(data=request.data, partial=partial)
     checked.is_valid(raise_exception=True)
     data: dict[str, Any] = checked.validated_data

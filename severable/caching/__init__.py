@@ -1,4 +1,4 @@
-"""Answers of other contexts, kept until an event says that they have changed."""
+"""A read-through cache of other contexts' responses, invalidated by their events."""
 
 from __future__ import annotations
 

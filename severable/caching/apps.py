@@ -1,4 +1,4 @@
-"""Subscribes to the events that invalidate cached answers when Django starts."""
+"""The app config: it subscribes to the events that invalidate cached responses."""
 
 from django.apps import AppConfig
 

@@ -1,6 +1,6 @@
-"""The deployment's cache: one for all of its processes, which may lose everything at any moment.
+"""The deployment's cache: shared by its processes, and volatile.
 
-Callers are never held up by it: where it fails, it is left alone for a while.
+It never delays callers for long: after a failure it is not used for SKIP_SECONDS.
 """
 
 from __future__ import annotations
@@ -28,97 +28,98 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SKIP_SECONDS = 5.0  # for so long nobody goes to a cache that has failed
-GENERATION_SECONDS = 2 * 86_400  # longer than anything is kept under one
+SKIP_SECONDS = 5.0  # for which a cache that has failed is not used
+GENERATION_SECONDS = 2 * 86_400  # longer than any entry
 
 
-class Question:
-    """What is asked, about a subject whose change ends the answers to all questions about it."""
+class CacheKey:
+    """The cache keys of a request about a subject. A change of the subject invalidates the
+    responses to all requests about it."""
 
-    def __init__(self, subject: str, question: str) -> None:
+    def __init__(self, subject: str, request: str) -> None:
         self.generation = _generation_key(subject)
-        named = sha256(question.encode()).hexdigest()
-        self.answer, self.loading = f"answer:{named}", f"loading:{named}"
+        digest = sha256(request.encode()).hexdigest()
+        self.response, self.loading = f"response:{digest}", f"loading:{digest}"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the cache has for a question."""
+class Lookup:
+    """The result of a lookup."""
 
-    answer: bytes | None  # None where there is none, or none of the present generation
+    response: bytes | None  # None if there is none of the current generation
     generation: str | None
-    loading: bool  # whether somebody is getting the answer
+    loading: bool  # True if another caller is loading the response
 
 
-class Answers:
-    """Answers that are kept for a while, and that a change of their subject ends.
+class ReadThroughCache:
+    """Responses with a time to live, which a change of their subject invalidates.
 
-    An answer counts only under its subject's present generation, a random token. Forgetting sets
-    a new one: nothing has to be found and deleted, and whoever asked the owner before then and
-    comes back later keeps an answer that nobody will ever see. A token that is lost, or written by
-    two at once, costs a call and is never wrong.
+    A response is valid only under its subject's current generation, a random token. Invalidation
+    sets a new token: no entry has to be found and deleted, and a caller that called the owner
+    before and stores its response afterwards stores it under the old token, which is never read.
+    A token that is lost, or written by two processes at once, costs a call and is never wrong.
 
-    Where the cache fails there is nothing, and nobody goes to it for SKIP_SECONDS.
+    If the cache fails, nothing is found, and it is not used for SKIP_SECONDS.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._circuit = Circuit(failures=1, seconds=SKIP_SECONDS, clock=clock)
 
-    def find(self, asked: Question) -> Found | None:
-        """What is kept, in one round trip. None where the cache does not answer."""
-        return self._try(lambda: _find(asked))
+    def find(self, key: CacheKey) -> Lookup | None:
+        """Look up a key in one round trip. Return None if the cache does not respond."""
+        return self._try(lambda: _find(key))
 
-    def claim(self, asked: Question, seconds: float) -> bool:
-        """Become the one who gets the answer, for so many seconds. False where another is it."""
-        return self._try(lambda: cache.add(asked.loading, 1, seconds)) or False
+    def claim(self, key: CacheKey, seconds: float) -> bool:
+        """Acquire the loading lock for so many seconds. Return False if another caller has it."""
+        return self._try(lambda: cache.add(key.loading, 1, seconds)) or False
 
-    def let_go(self, asked: Question) -> None:
-        """Be it no more."""
-        self._try(lambda: cache.delete(asked.loading))
+    def release(self, key: CacheKey) -> None:
+        """Release the loading lock."""
+        self._try(lambda: cache.delete(key.loading))
 
-    def begin(self, asked: Question) -> str | None:
-        """The subject's generation from now on. None where the cache does not answer."""
-        return self._try(lambda: _begin(asked.generation))
+    def begin(self, key: CacheKey) -> str | None:
+        """Begin a new generation and return it, or None if the cache does not respond."""
+        return self._try(lambda: _begin(key.generation))
 
-    def keep(self, asked: Question, answer: bytes, generation: str, seconds: float) -> None:
-        """Keep an answer, under the generation that was the present one before it was got."""
-        kept = [generation, b64encode(answer).decode()]
-        self._try(lambda: cache.set(asked.answer, kept, seconds))
+    def store(self, key: CacheKey, response: bytes, generation: str, seconds: float) -> None:
+        """Store a response, under the generation that was current before the call."""
+        entry = [generation, b64encode(response).decode()]
+        self._try(lambda: cache.set(key.response, entry, seconds))
 
     def _try(self, operation: Callable[[], T]) -> T | None:
-        era = self._circuit.enter()
-        if era is None:
+        epoch = self._circuit.enter()
+        if epoch is None:
             return None
         failed = True
         try:
             result = operation()
             failed = False
         except Exception as error:
-            log.warning("the cache failed, and is left alone for %s s: %r", SKIP_SECONDS, error)
+            log.warning("the cache failed and is not used for %s s: %r", SKIP_SECONDS, error)
             return None
         finally:
-            self._circuit.leave(era, failed)
+            self._circuit.leave(epoch, failed)
         return result
 
 
-answers = Answers()  # of this process
+responses = ReadThroughCache()  # of this process
 
 
-def forget(subject: str) -> None:
-    """End all answers about a subject. Raises what the cache raises where it cannot be reached:
-    this has to be done again."""
+def invalidate(subject: str) -> None:
+    """Invalidate all responses about a subject. Raises the cache's error if it does not respond:
+    retry then."""
     _begin(_generation_key(subject))
 
 
-def _find(asked: Question) -> Found:
-    # Loading first: whoever has loaded lets go of it only when the answer is in place.
-    found = cache.get_many([asked.loading, asked.generation, asked.answer])
-    kept_under, answer = found.get(asked.answer) or (None, "")
-    generation = found.get(asked.generation)
-    return Found(
-        answer=b64decode(answer) if generation and kept_under == generation else None,
+def _find(key: CacheKey) -> Lookup:
+    # Loading first: the lock is released only when the response is stored.
+    found = cache.get_many([key.loading, key.generation, key.response])
+    stored_under, response = found.get(key.response) or (None, "")
+    generation = found.get(key.generation)
+    return Lookup(
+        response=b64decode(response) if generation and stored_under == generation else None,
         generation=generation,
-        loading=asked.loading in found,
+        loading=key.loading in found,
     )
 
 
@@ -133,7 +134,7 @@ def _generation_key(subject: str) -> str:
 
 
 class Serializer:
-    """JSON, for django-redis too: pickle would execute what somebody has put into the cache."""
+    """JSON, also for django-redis: pickle would execute code that was put into the cache."""
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         pass
@@ -142,7 +143,7 @@ class Serializer:
         return json.dumps(value).encode()
 
     def loads(self, data: bytes) -> Any:
-        """Return a value, or None if this is no JSON, as in the cache of an earlier version."""
+        """Return the value, or None if `data` is no JSON, as in the cache of an earlier version."""
         try:
             return json.loads(data)
         except ValueError:
@@ -150,9 +151,9 @@ class Serializer:
 
 
 class FolderCache(FileBasedCache):
-    """Django's cache in a folder, made fit for many processes at once."""
+    """Django's cache in a folder, safe for several processes."""
 
-    MAX_ENTRIES = 10_000  # files, of which a third go where there are more
+    MAX_ENTRIES = 10_000  # files; if there are more, a third are deleted
     CULL_CHANCE = 0.01
 
     def __init__(self, dir: Any, params: Any) -> None:
@@ -163,7 +164,7 @@ class FolderCache(FileBasedCache):
     def add(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        """Of those who add the same key at once, one wins: Django's own lets all."""
+        """Add a key atomically: in Django's own, all who add it at once succeed."""
         self._createdir()  # type: ignore[attr-defined]
         with self._adding.open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -171,10 +172,10 @@ class FolderCache(FileBasedCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         try:
-            kept = Path(self._key_to_file(key, version)).read_bytes()  # type: ignore[attr-defined]
+            content = Path(self._key_to_file(key, version)).read_bytes()  # type: ignore[attr-defined]
         except FileNotFoundError:
             return default
-        found = self._unexpired(kept)
+        found = self._unexpired(content)
         return found[0] if found else default
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
@@ -187,14 +188,14 @@ class FolderCache(FileBasedCache):
         file.write(self._serializer.dumps([self.get_backend_timeout(timeout), value]))
 
     def _is_expired(self, f: Any) -> bool:
-        # Django's deletes the file, by a name that may be a new value's by now.
+        # Django's deletes the file by its name, which a new value may have by now.
         return self._unexpired(f.read()) is None
 
-    def _unexpired(self, kept: bytes) -> tuple[Any] | None:
-        expires, value = self._serializer.loads(kept) or (0, None)
+    def _unexpired(self, content: bytes) -> tuple[Any] | None:
+        expires, value = self._serializer.loads(content) or (0, None)
         return (value,) if expires is None or expires >= time() else None
 
     def _cull(self) -> None:
-        # Django's looks into the folder at each write: 12 ms where that has 5000 files.
+        # Django's lists the folder at each write: 12 ms if it has 5000 files.
         if random.random() < self.CULL_CHANCE:  # noqa: S311
             super()._cull()  # type: ignore[misc]

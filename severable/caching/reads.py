@@ -1,5 +1,5 @@
-"""Calls by `cached_stub`, whose answers are kept: `[cached]` in topology.toml says which, for how
-long, and what ends them."""
+"""The cached calls of `cached_stub`: `[cached]` in topology.toml defines the methods, the time to
+live and the events that invalidate their responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
-from severable.caching.backends import Answers, Found, Question, answers, forget
+from severable.caching.backends import CacheKey, Lookup, ReadThroughCache, invalidate, responses
 from severable.events import handlers
 from severable.rpc.outcome import CompletedCall
 from severable.topology import Cached, TopologyError, contracts
@@ -26,8 +26,8 @@ POLL_SECONDS = 0.01
 
 
 class Rule:
-    """How the answers of one method are kept. Raises TopologyError where its contract has no such
-    method, field or event."""
+    """The caching rule of one method. Raises TopologyError if its contract has no such method,
+    field or event."""
 
     def __init__(self, entry: Cached) -> None:
         self.entry = entry
@@ -37,17 +37,18 @@ class Rule:
             raise _wrong(entry, f"{entry.key!r} is not of one type in the request and the events")
 
     def subject(self, message: Message) -> str:
-        """Whom a request or an event is about."""
+        """Return the subject that a request or an event is about."""
         return f"{self.entry.method} {getattr(message, self.entry.key)!r}"
 
-    def question(self, request: Message) -> Question:
-        """What a request asks, by this very contract: answers to another one may lack fields."""
-        asked = request.SerializeToString(deterministic=True).hex()
-        return Question(self.subject(request), f"{self.entry.method} {self._contract} {asked}")
+    def cache_key(self, request: Message) -> CacheKey:
+        """Return the key of a request. It includes a hash of the contract: responses of another
+        version may lack fields."""
+        fields = request.SerializeToString(deterministic=True).hex()
+        return CacheKey(self.subject(request), f"{self.entry.method} {self._contract} {fields}")
 
     @cached_property
-    def answer(self) -> type[Message]:
-        """The class of the answer."""
+    def response(self) -> type[Message]:
+        """Return the class of the response."""
         return message_factory.GetMessageClass(self._method.output_type)
 
     @cached_property
@@ -56,15 +57,16 @@ class Rule:
 
 
 class CachedReads(grpc.UnaryUnaryClientInterceptor):
-    """Answers from the cache where it can; of those who ask the same, one asks for all.
+    """Return responses from the cache if it has them; of several equal calls at once, only one
+    calls the owner.
 
-    Comes after Deadline, which gives every call a timeout. Refusals and failures are not kept.
-    Where somebody else is asking, a future waits for that one before it is there.
+    Comes after Deadline, which gives every call a timeout. Domain errors and failures are not
+    cached. If another caller is loading the response, `future` waits for it before it returns.
     """
 
-    def __init__(self, rules: Iterable[Rule], answers: Answers = answers) -> None:
+    def __init__(self, rules: Iterable[Rule], cache: ReadThroughCache = responses) -> None:
         self._rules = {f"/{rule.entry.method}": rule for rule in rules}
-        self._answers = answers
+        self._cache = cache
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
@@ -73,55 +75,55 @@ class CachedReads(grpc.UnaryUnaryClientInterceptor):
         if rule is None:
             return continuation(details, request)
         ends = monotonic() + details.timeout
-        asked = rule.question(request)
-        found, ours = self._look(asked, details.timeout)
-        if found and found.answer is not None:
-            return CompletedCall(rule.answer.FromString(found.answer))
-        generation = found and (found.generation or self._answers.begin(asked))
+        key = rule.cache_key(request)
+        found, claimed = self._look_up(key, details.timeout)
+        if found and found.response is not None:
+            return CompletedCall(rule.response.FromString(found.response))
+        generation = found and (found.generation or self._cache.begin(key))
 
-        def keep(outcome: Any) -> None:
+        def store(outcome: Any) -> None:
             if generation and outcome.code() is grpc.StatusCode.OK:
-                answer = outcome.result().SerializeToString()
-                self._answers.keep(asked, answer, generation, rule.entry.seconds)
-            if ours:
-                self._answers.let_go(asked)
+                response = outcome.result().SerializeToString()
+                self._cache.store(key, response, generation, rule.entry.seconds)
+            if claimed:
+                self._cache.release(key)
 
         left = max(0.0, ends - monotonic())
         outcome = continuation(details._replace(timeout=left), request)
-        outcome.add_done_callback(keep)
+        outcome.add_done_callback(store)
         return outcome
 
-    def _look(self, asked: Question, seconds: float) -> tuple[Found | None, bool]:
-        """What there is, and whether it is ours to get it for all."""
-        found = self._answers.find(asked)
-        if found is None or found.answer is not None:
+    def _look_up(self, key: CacheKey, seconds: float) -> tuple[Lookup | None, bool]:
+        """Return what is cached, and whether this call has claimed the loading lock."""
+        found = self._cache.find(key)
+        if found is None or found.response is not None:
             return found, False
-        if not self._answers.claim(asked, seconds):
-            return self._wait(asked, seconds / 2), False
-        found = self._answers.find(asked)  # it may have come while we were on our way
-        if found and found.answer is not None:
-            self._answers.let_go(asked)
+        if not self._cache.claim(key, seconds):
+            return self._wait(key, seconds / 2), False
+        found = self._cache.find(key)  # it may have been stored before the claim
+        if found and found.response is not None:
+            self._cache.release(key)
             return found, False
         return found, True
 
-    def _wait(self, asked: Question, seconds: float) -> Found | None:
-        """What has come when whoever gets it is done, or the time is over."""
+    def _wait(self, key: CacheKey, seconds: float) -> Lookup | None:
+        """Return what is cached when the other caller is done or the time is over."""
         ends = monotonic() + seconds
         while True:
-            found = self._answers.find(asked)
+            found = self._cache.find(key)
             over = monotonic() >= ends
-            if over or found is None or found.answer is not None or not found.loading:
+            if over or found is None or found.response is not None or not found.loading:
                 return found
             sleep(POLL_SECONDS)
 
 
 def rules(entries: Iterable[Cached]) -> list[Rule]:
-    """Rules for entries of topology.toml. Raises TopologyError with what no contract bears out."""
+    """Return the rules of entries of topology.toml. Raises TopologyError if a contract differs."""
     return [Rule(entry) for entry in entries]
 
 
 def rules_here() -> list[Rule]:
-    """Those of methods that this deployment may call in another one, if it hears of events."""
+    """Return the rules of methods that this deployment calls remotely, if it receives events."""
     topology, here = settings.TOPOLOGY, settings.DEPLOYMENT
     called = {callee for context in here.contexts for callee in topology.contexts[context].calls}
     outside = called.difference(here.contexts)
@@ -131,27 +133,27 @@ def rules_here() -> list[Rule]:
 
 
 def invalidation_handlers(rules: Iterable[Rule], context: str) -> list[handlers.Handler]:
-    """Handlers that end answers, one for each type of event, on the queue of a context."""
-    ended: dict[str, list[Rule]] = defaultdict(list)
+    """Return a handler for each type of event, on a context's queue, that invalidates responses."""
+    invalidated: dict[str, list[Rule]] = defaultdict(list)
     for rule in rules:
         for event in rule.entry.invalidated_by:
-            ended[event].append(rule)
+            invalidated[event].append(rule)
     return [
-        handlers.Handler(f"cache.{event}", context, event, partial(_forget, its), ())
-        for event, its in ended.items()
+        handlers.Handler(f"cache.{event}", context, event, partial(_invalidate, its), ())
+        for event, its in invalidated.items()
     ]
 
 
 def listen() -> None:
-    """Check what topology.toml says is cached, and have what is cached here ended by its events."""
+    """Check `[cached]` in topology.toml, and subscribe to the events that invalidate responses."""
     rules(settings.TOPOLOGY.cached)
     for handler in invalidation_handlers(rules_here(), next(iter(settings.DEPLOYMENT.queues), "")):
         handlers.add(handler)
 
 
-def _forget(rules: list[Rule], event: Message) -> None:
+def _invalidate(rules: list[Rule], event: Message) -> None:
     for rule in rules:
-        forget(rule.subject(event))
+        invalidate(rule.subject(event))
 
 
 def _method(entry: Cached) -> MethodDescriptor:

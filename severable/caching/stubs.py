@@ -1,4 +1,4 @@
-"""Calls whose answers may come from the cache: for what is only shown."""
+"""Calls whose responses may come from the cache, for display only."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ S = TypeVar("S")
 
 @cache
 def cached_stub(stub_class: Callable[[grpc.Channel], S]) -> S:
-    """Return a client whose answers may be as old as `[cached]` in topology.toml allows.
+    """Return a client whose responses may be as old as `[cached]` in topology.toml allows.
 
-    Use it only for what is shown. An answer that decides something, or that is stored or sent,
-    must come from `stub`: a change is seen here only when its event has arrived.
+    Use it only for display. A response that a decision depends on, or that is stored or sent, must
+    come from `stub`: a change takes effect here only when its event has arrived.
     """
     context = owner_of(stub_class)
     if context in settings.DEPLOYMENT.contexts:
@@ -34,5 +34,5 @@ def cached_stub(stub_class: Callable[[grpc.Channel], S]) -> S:
 
 
 def caching(channel: grpc.Channel, policy: Policy, reads: CachedReads) -> grpc.Channel:
-    """Return a channel that looks into the cache before it calls on a policed channel."""
+    """Return a channel that uses the cache before it calls on a channel with policies."""
     return InterceptedChannel(channel, (OutsideTransactions(), Deadline(policy), reads))

@@ -1,1 +1,1 @@
-"""What the environment says: settings, secrets, the database, TLS."""
+"""Configuration from the environment: settings, secrets, the database, TLS."""

@@ -1,4 +1,4 @@
-"""How Celery reaches its broker, and what RabbitMQ's queues are."""
+"""Celery's options for its broker, and the arguments of RabbitMQ's queues."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from severable import project
 
 
 def transport_options(url: str, folder: Path) -> dict[str, Any]:
-    """Return kombu's options for a broker; the embedded one keeps its messages in `folder`.
+    """Return kombu's options for a broker; the embedded one stores its messages in `folder`.
 
-    Timeouts are explicit: without them a broker that hangs holds up all who publish.
+    Timeouts are explicit: without them a broker that hangs blocks all publishers.
     """
     if url.startswith("filesystem:"):
         messages = folder / "messages"
@@ -30,8 +30,8 @@ def transport_options(url: str, folder: Path) -> dict[str, Any]:
 def queue_arguments(url: str) -> dict[str, Any]:
     """Return the arguments of RabbitMQ's queues; none for another broker.
 
-    All are given, because RabbitMQ's defaults differ from one version to the next. At least once: a
-    message that has killed its worker eight times is kept, for people to look at.
+    All are explicit, because RabbitMQ's defaults differ between versions. Delivery is at least
+    once; a message that has killed its worker eight times is dead-lettered, for people to inspect.
     """
     if not url.startswith("amqp"):
         return {}

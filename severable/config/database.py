@@ -1,11 +1,11 @@
-"""Sessions with the database: how long each may wait, and under which name the server lists it.
+"""The database settings: the timeouts of a session, and the name under which the server lists it.
 
-Every wait ends before a job's lease does (15 s), so that a row that somebody locks, a process that
-is frozen inside a transaction or a server that is gone delays others for seconds and not for ever.
-A wait that ends so is Django's OperationalError: 503 for a request, another attempt for a job.
+Every wait ends before a job's lease does (15 s), so that a locked row, a process that is frozen
+inside a transaction or a server that is gone delays others for seconds and not forever. A wait that
+times out raises Django's OperationalError: 503 for a request, a retry for a job.
 
-A call's deadline does not change these limits: telling the server would cost each transaction one
-more statement. A caller gets its answer at its deadline, and what serves it ends soon after.
+A call's deadline does not change these limits: setting them would cost each transaction one more
+statement. A caller gets its response at its deadline, and the work for it ends soon after.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from severable.topology import Deployment
 
 
 class Limits(NamedTuple):
-    """Seconds that a session waits for a lock, for one statement, and inside a transaction for
-    the next statement."""
+    """Timeouts of a session in seconds: for a lock, for a statement, and for an idle
+    transaction."""
 
     lock: float
     statement: float
@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
 
 def given() -> dict[str, Any]:
-    """Return what DATABASE_URL says."""
+    """Return the settings that DATABASE_URL contains."""
     found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
     if not {"ENGINE", "NAME"} <= found.keys():
         raise ImproperlyConfigured("DATABASE_URL is no postgres://user:password@host:port/database")
@@ -47,7 +47,7 @@ def settings_for(deployment: Deployment) -> dict[str, Any]:
     found = given()
     sqlite = found["ENGINE"].endswith("sqlite3")
     limits = Limits(
-        # SQLite locks the whole database, not a row: its writers queue for longer.
+        # SQLite locks the whole database, not a row: its writers wait longer.
         lock=env.float("DATABASE_LOCK_TIMEOUT", 5.0 if sqlite else 3.0),
         statement=env.float("DATABASE_STATEMENT_TIMEOUT", 10.0),
         idle=env.float("DATABASE_IDLE_TIMEOUT", 10.0),
@@ -81,15 +81,15 @@ def _sqlite(limits: Limits) -> dict[str, Any]:
 
 
 def name_of(given: str, deployment: Deployment) -> str:
-    """Return the name of a deployment's database, made of the one that DATABASE_URL gives."""
+    """Return the name of a deployment's database, derived from the name in DATABASE_URL."""
     path = Path(given)
     suffix = f"-{deployment.database}" if deployment.database else ""
     return str(path.with_name(f"{path.stem}{suffix}{path.suffix}"))
 
 
 def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return libpq's options for a session. What `given` says, from DATABASE_URL, comes last and
-    so wins."""
+    """Return libpq's options for a session. `given`, the options in DATABASE_URL, come last and
+    so override the others."""
     timeouts = {
         "lock_timeout": limits.lock,
         "statement_timeout": limits.statement,
@@ -109,7 +109,7 @@ def postgresql_options(limits: Limits, deployment: str, given: dict[str, Any]) -
 
 
 def process_kind(argv: list[str]) -> str:
-    """Return what a process is, by its command line: web, worker, relay or another command."""
+    """Return the kind of a process from its command line: web, worker, relay or a command."""
     program = Path(argv[0])
     if program.name == "manage.py":
         return argv[1] if len(argv) > 1 else "manage"
@@ -119,8 +119,8 @@ def process_kind(argv: list[str]) -> str:
 
 @contextmanager
 def unlimited_statements() -> Iterator[None]:
-    """Let statements take as long as they need, such as those of a migration. Locks are still
-    waited for no longer than usual: others queue behind whoever waits for one."""
+    """Disable the statement timeout in the block, for example for migrations. The lock timeout
+    stays: other sessions queue behind a session that waits for a lock."""
     if connection.vendor != "postgresql":
         yield
         return
@@ -134,18 +134,18 @@ def unlimited_statements() -> Iterator[None]:
                 cursor.execute("RESET statement_timeout")
 
 
-def _remember_file(sender: Any, connection: Any, **kwargs: Any) -> None:
+def _install_file_check(sender: Any, connection: Any, **kwargs: Any) -> None:
     if connection.vendor == "sqlite" and not connection.is_in_memory_db():
         connection.opened_file = _file_of(connection)
-        if _refuse_lost_file not in connection.execute_wrappers:
-            connection.execute_wrappers.append(_refuse_lost_file)
+        if _reject_lost_file not in connection.execute_wrappers:
+            connection.execute_wrappers.append(_reject_lost_file)
 
 
-def _refuse_lost_file(
+def _reject_lost_file(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    """Refuse to read or write a file of SQLite that has been deleted or replaced since it was
-    opened: what is written there is lost. The next connection opens what is there by then."""
+    """Raise OperationalError if the SQLite file was deleted or replaced since it was opened: what
+    is written to it is lost. The next connection opens the new file."""
     connection = context["connection"]
     if _file_of(connection) == connection.opened_file:
         return execute(sql, params, many, context)
@@ -164,4 +164,4 @@ def _file_of(connection: Any) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-connection_created.connect(_remember_file)
+connection_created.connect(_install_file_check)

@@ -1,4 +1,4 @@
-"""Secrets that development makes for itself, once, and keeps under var/keys/."""
+"""Secrets of a development environment, which are generated once and stored in var/keys/."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from django.core.management.utils import get_random_secret_key
 
 
-def kept(file: Path, make: Callable[[], str]) -> str:
-    """The secret in a file that only its owner can read; made where there is none yet.
+def stored(file: Path, make: Callable[[], str]) -> str:
+    """Return the secret in a file that only its owner can read. Create the file if it is missing.
 
-    Processes that start together agree on one: the first link wins.
+    Processes that start at the same time use the same secret: the first link wins.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -27,5 +27,5 @@ def kept(file: Path, make: Callable[[], str]) -> str:
 
 
 def random_secret() -> str:
-    """A key for Django's signatures."""
+    """Return a random key for Django's signatures."""
     return get_random_secret_key()

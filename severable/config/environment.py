@@ -1,4 +1,4 @@
-"""Where settings come from: the environment, .env and, in development, defaults."""
+"""The sources of settings: the environment, .env and, in development, defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE_DIR = project.root()
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
-VAR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))  # all that is written at run time
+VAR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))  # for all files that are written at run time
 
 SHOP_ENV = env.str("SHOP_ENV", "development")
 DEVELOPMENT = SHOP_ENV == "development"
@@ -28,13 +28,12 @@ DEVELOPMENT = SHOP_ENV == "development"
 
 REQUIRED = {
     "SECRET_KEY": "signs sessions and links; 50 random characters",
-    "SERVICE_KEY": "deployments prove themselves to each other by it; the same 50 random "
-    "characters in all",
+    "SERVICE_KEY": "authenticates deployments to each other; the same 50 random characters in all",
     "ALLOWED_HOSTS": "the shop's host names, with commas between them",
     "JWT_PRIVATE_KEY": "signs tokens; manage.py jwks --new makes one",
-    "JWT_PUBLIC_KEYS": "manage.py jwks prints them where the users are",
-    "PAYMENT_PROVIDER": "the class that charges cards, as apps.payments.providers.Provider says",
-    "PUBLIC_URL": "where customers reach the shop, such as https://shop.example.com",
+    "JWT_PUBLIC_KEYS": "manage.py jwks prints them in the deployment with the users",
+    "PAYMENT_PROVIDER": "the class that charges cards, an apps.payments.providers.Provider",
+    "PUBLIC_URL": "the shop's public URL, such as https://shop.example.com",
     "EMAIL_URL": "the mail server, such as smtp+tls://user:password@host:587",
 }
 _missing: set[str] = set()
@@ -43,7 +42,7 @@ _missing: set[str] = set()
 def required(name: str, in_development: str) -> str:
     """Return a setting that has a default in development only.
 
-    One that is not set elsewhere is empty, and `refuse_missing` names it.
+    If it is not set elsewhere, it is empty, and `refuse_missing` names it.
     """
     value: str = env.str(name, in_development if DEVELOPMENT else "")
     if not value:
@@ -52,9 +51,9 @@ def required(name: str, in_development: str) -> str:
 
 
 def secret(name: str, make: Callable[[], str]) -> str:
-    """Return a secret from the environment. Development makes its own once, and keeps it."""
+    """Return a secret from the environment. In development, generate and store it once."""
     if DEVELOPMENT and not env.str(name, ""):
-        return development.kept(VAR / "keys" / name.lower(), make)
+        return development.stored(VAR / "keys" / name.lower(), make)
     return required(name, "").replace("\\n", "\n")
 
 
@@ -69,7 +68,7 @@ def refuse_missing(deployment: str) -> None:
 
 
 def load_settings() -> None:
-    """Load Django's settings. End the process with one text if they cannot be used."""
+    """Load Django's settings. Exit with one message if they are not valid."""
     try:
         settings.INSTALLED_APPS  # noqa: B018  # the first access loads them
     except (ImproperlyConfigured, TopologyError, TlsError) as error:

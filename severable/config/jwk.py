@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 
 ALGORITHM = "RS256"
 BITS = 2048  # RFC 7518 3.3
-PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}  # of RSA, and what is shared (RFC 7518)
+PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}  # of RSA, and symmetric keys (RFC 7518)
 Jwk = dict[str, str]
 
 
@@ -35,7 +35,7 @@ def new_private_key() -> str:
 
 
 def private_key(pem: str) -> RSAPrivateKey:
-    """Return the key that a text in PEM holds. Raises ValueError if it cannot sign tokens."""
+    """Return the key in a PEM text. Raises ValueError if it cannot sign tokens."""
     try:
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):  # TypeError: it is encrypted
@@ -48,7 +48,7 @@ def private_key(pem: str) -> RSAPrivateKey:
 
 
 def public_jwk(private_pem: str) -> Jwk:
-    """Return the public half of a private key in PEM. Raises ValueError if it is none."""
+    """Return the public key of a private key in PEM. Raises ValueError if it is not valid."""
     public = private_key(private_pem).public_key().public_numbers()
     key = {"kty": "RSA", "n": _encoded(public.n), "e": _encoded(public.e)}
     return key | {"kid": _thumbprint(key), "alg": ALGORITHM, "use": "sig"}
@@ -60,10 +60,10 @@ def key_set(keys: Iterable[Jwk]) -> str:
 
 
 def public_keys(jwks: str) -> tuple[Jwk, ...]:
-    """Return the keys of a JSON Web Key Set, with their public parts alone; none of an empty text.
+    """Return the keys of a JSON Web Key Set, only their public parts; none if the text is empty.
 
-    Raises ValueError for what is no set of public RSA keys, above all for a private one: every
-    deployment would have it, and one would publish it.
+    Raises ValueError if it is no set of public RSA keys, and above all if it has a private one:
+    every deployment would get it, and one would publish it.
     """
     try:
         keys = json.loads(jwks)["keys"] if jwks else []

@@ -1,11 +1,11 @@
-"""How many requests of a caller are answered in one minute, as the environment says."""
+"""The rate limits in the environment: requests of one caller per minute."""
 
 from __future__ import annotations
 
 from severable.config.environment import DEVELOPMENT, env
 
 DEFAULTS = {"orders": 60, "sign-ups": 10, "reads": 600}
-FOR_DEVELOPMENT = 100_000  # it measures itself
+FOR_DEVELOPMENT = 100_000  # for its load tests
 
 
 def rate_limits() -> dict[str, int]:

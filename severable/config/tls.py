@@ -1,8 +1,8 @@
-"""The certificates by which deployments prove to each other who they are (mutual TLS).
+"""The certificates with which deployments authenticate each other (mutual TLS).
 
-A deployment's certificate names the deployment ("users"), not its addresses, which come and go.
-Whoever has none that the CA has signed gets no connection. Files are read when a process starts:
-a rolling restart brings new ones into use, and while a CA is replaced TLS_CA holds both.
+A deployment's certificate names the deployment ("users"), not its addresses, which change. A client
+without a certificate that the CA has signed gets no connection. Files are read when a process
+starts: a rolling restart loads new ones, and while a CA is replaced TLS_CA contains both.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ NAMES = ("TLS_CERT", "TLS_KEY", "TLS_CA")
 
 
 class TlsError(Exception):
-    """The certificates that are set cannot be used. The text names the entry."""
+    """The configured certificates cannot be used. The text names the entry."""
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """Paths of PEM files: our certificate (and what leads from it to the CA), its key in PKCS#8,
-    and the CAs that are trusted."""
+    """Paths of PEM files: the own certificate (with its chain to the CA), its key in PKCS#8, and
+    the trusted CAs."""
 
     cert: str
     key: str
     ca: str
 
     def context(self) -> ssl.SSLContext:
-        """For clients, over HTTP."""
+        """Return the TLS context of HTTP clients."""
         context = ssl.create_default_context(cafile=self.ca)
         context.load_cert_chain(self.cert, self.key)
         return context
 
     def pem(self) -> tuple[bytes, bytes, bytes]:
-        """Certificate, key and CAs, for gRPC."""
+        """Return the contents of certificate, key and CAs, for gRPC."""
         return (
             Path(self.cert).read_bytes(),
             Path(self.key).read_bytes(),
@@ -44,7 +44,7 @@ class Certificates:
 
 
 def certificates(environ: Mapping[str, str]) -> Certificates | None:
-    """What TLS_CERT, TLS_KEY and TLS_CA say; None where none is set. Raises TlsError."""
+    """Return the files of TLS_CERT, TLS_KEY and TLS_CA; None if none is set. Raises TlsError."""
     given = [environ.get(name, "") for name in NAMES]
     if not any(given):
         return None

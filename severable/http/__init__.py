@@ -1,6 +1,6 @@
-"""What stands before Django in a web process: an ASGI application that reads requests whole.
+"""The ASGI application in front of Django in a web process. It buffers whole requests.
 
-`Front` is the application, `Answer` what is sent; `Forward` is for the gateway.
+`Front` is the application, `Answer` a response; `Forward` is for the gateway.
 """
 
 from severable.http.answer import Answer, problem_of

@@ -1,4 +1,4 @@
-"""ASGI's requests as WSGI's, and answers that are sent whole."""
+"""The conversion of ASGI requests to WSGI, and responses that are sent from memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from severable.telemetry.middleware import request_id
 Scope = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 PART = 65_536
-# Django's middleware gives its answers the same.
+# Django's middleware sets the same headers.
 SECURITY = {
     "Content-Security-Policy": DATA,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -29,20 +29,20 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-HOP_BY_HOP = {"connection", "transfer-encoding"}  # of a body that has been read whole
+HOP_BY_HOP = {"connection", "transfer-encoding"}  # dropped, because the body is buffered
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, with its body in memory: a client that reads slowly holds nothing else."""
+    """A response with its body in memory: a client that reads slowly occupies nothing else."""
 
     status: int
     headers: Headers
     body: bytes = b""
 
     async def send(self, scope: Scope, send: Any) -> None:
-        """Send it, in parts, each when the client has taken the one before. A 204 has no length
-        (RFC 9110 8.6), and HEAD gets no body."""
+        """Send the response in parts, each when the client has read the previous one. A 204 has no
+        Content-Length (RFC 9110 8.6), and HEAD gets no body."""
         dropped = b"content-length" if self.status == 204 else b""
         headers = [pair for pair in self.headers if pair[0].lower() != dropped]
         if draining.is_set():
@@ -55,7 +55,7 @@ class Answer:
 
 
 def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str) -> Answer:
-    """An answer that Django has no part in, with the id of its request."""
+    """Return a response in JSON with the request's id, without Django."""
     encoded = json.dumps(body).encode()
     given = {
         "Content-Type": "application/json",
@@ -68,9 +68,9 @@ def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str)
 
 
 def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Answer:
-    """An error as problem+json, as Django's views answer it."""
+    """Return an error as problem+json, as Django's views do."""
     status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
-    detail = "Something broke here. It has been logged."
+    detail = "An internal error occurred. It has been logged."
     if isinstance(error, APIException):
         status, code = HTTPStatus(error.status_code), str(error.get_codes())
         detail = str(error.detail)
@@ -84,10 +84,10 @@ def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Ans
 
 
 def environ_of(scope: Scope) -> dict[str, Any]:
-    """WSGI's environ of a request, without its body.
+    """Return WSGI's environ of a request, without its body.
 
-    A header with an underscore is none: `X_Forwarded_For` would become the same name in WSGI as
-    the header that it imitates.
+    Headers with an underscore are dropped: in WSGI `X_Forwarded_For` has the same name as
+    `X-Forwarded-For`, which it could forge.
     """
     (host, port), (client, _) = scope["server"], scope["client"] or ("", 0)
     environ = {

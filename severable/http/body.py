@@ -1,7 +1,7 @@
-"""The bodies of requests, read whole before anything is done.
+"""The bodies of requests, which are buffered before a request is processed.
 
-RFC 9112 6.3: where it is in doubt where a body ends, somebody may take the rest of it for another
-request. A body that is too large, too late, broken off or in doubt is refused.
+RFC 9112 6.3: if the length of a body is ambiguous, its rest may be parsed as another request
+(request smuggling). A body that is too large, late, incomplete or ambiguous is rejected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from severable.api.parsers import TooLarge
 from severable.http.memory import Memory, Share
 
 SECONDS = 10.0  # for a whole body
-DISCARDED = 8 * 1024 * 1024  # of one that is too large: read on, or its sender never sees the 413
+MAX_DISCARDED = 8 * 1024 * 1024  # of a too large body: unread, its sender never sees the 413
 DISCARD_SECONDS = 2.0
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -34,7 +34,7 @@ class Late(APIException):
 
 
 class Bodies:
-    """Reads bodies, and bounds the memory that they take."""
+    """A reader of bodies that limits the memory that they use."""
 
     def __init__(self, seconds: float = SECONDS, memory: Memory | None = None) -> None:
         self._seconds, self._memory = seconds, memory or Memory()
@@ -43,14 +43,15 @@ class Bodies:
     async def read(
         self, environ: dict[str, Any], limit: int, receive: Receive
     ) -> AsyncIterator[bytes]:
-        """A whole body, which counts until the block ends. Raises what is to be answered."""
+        """Yield a whole body, which uses memory of the budget until the block ends. Raises
+        APIException."""
         length = _length(environ)
         if length == 0:
             yield b""
             return
         with self._memory.share() as share:
             async with _in_time(self._seconds):
-                body = await _whole(receive, limit, share) if (length or 0) <= limit else None
+                body = await _buffered(receive, limit, share) if (length or 0) <= limit else None
             if body is None:
                 await _discard(receive)
                 raise TooLarge(f"The body is larger than {limit} bytes.")
@@ -59,8 +60,8 @@ class Bodies:
             yield body
 
 
-async def _whole(receive: Receive, limit: int, share: Share) -> bytes | None:
-    """The body; None where it is too large."""
+async def _buffered(receive: Receive, limit: int, share: Share) -> bytes | None:
+    """Return the body, or None if it is too large."""
     body = bytearray()
     async for part in _parts(receive):
         body += part
@@ -71,7 +72,7 @@ async def _whole(receive: Receive, limit: int, share: Share) -> bytes | None:
 
 
 def _length(environ: dict[str, Any]) -> int | None:
-    """How long the body says it is; None where it is chunked."""
+    """Return the declared length of the body, or None if it is chunked."""
     length, coding = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
     if coding is None:
         if not re.fullmatch(r"[0-9]{1,18}", length or "0"):
@@ -102,7 +103,7 @@ async def _in_time(seconds: float) -> AsyncIterator[None]:
 
 
 async def _discard(receive: Receive) -> None:
-    left = DISCARDED
+    left = MAX_DISCARDED
     try:
         async with asyncio.timeout(DISCARD_SECONDS):
             async for part in _parts(receive):

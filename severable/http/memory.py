@@ -1,4 +1,4 @@
-"""How much memory slow clients can hold."""
+"""A limit on the memory that slow clients can occupy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUDGET = 64 * 1024 * 1024
 
 
 class Busy(APIException):
-    """There is too much to do."""
+    """The process is overloaded."""
 
     status_code = HTTPStatus.SERVICE_UNAVAILABLE
     default_code = "unavailable"
@@ -21,14 +21,14 @@ class Busy(APIException):
 
 
 class Share:
-    """What one request takes of a budget. A small part is free, so that what is small goes
-    through, however much large bodies hold: connections bound it."""
+    """The memory that one request takes of a budget. A small part is free, so that small bodies
+    pass however much large ones occupy; the number of connections limits it."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory, self._taken = memory, 0
 
     def grow(self, size: int) -> None:
-        """Let it be of this size. Raises Busy when there is no room."""
+        """Grow the share to this size in bytes. Raises Busy if the budget is exhausted."""
         more = max(0, size - self._memory.free) - self._taken
         if more > self._memory.left:
             raise Busy
@@ -43,11 +43,11 @@ class Share:
 
 
 class Memory:
-    """A budget of bytes, for the event loop alone."""
+    """A budget of bytes, to use on the event loop only."""
 
     def __init__(self, budget: int = BUDGET, free: int = 16 * 1024) -> None:
         self.left, self.free = budget, free
 
     def share(self) -> Share:
-        """Nothing yet; given back when the block ends."""
+        """Return an empty share, which is released when its block ends."""
         return Share(self)

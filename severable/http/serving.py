@@ -1,4 +1,4 @@
-"""A web process: HTTP and, beside it, gRPC, from its start until it is told to end."""
+"""The life of a web process, which serves HTTP and gRPC, from its start until SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from severable.telemetry.draining import draining
 
 
 def serve() -> Front:
-    """Start the gRPC server and what ends this process, and return what serves HTTP.
+    """Start the gRPC server and the drain thread, and return the ASGI application.
 
     SIGTERM must be blocked in all threads.
     """
@@ -31,22 +31,22 @@ def serve() -> Front:
 
 
 def _drain(server: Server) -> None:
-    """On SIGTERM, serve on until callers know, then let requests finish: gRPC's, then HTTP's."""
+    """On SIGTERM, serve until callers have noticed, then let gRPC, then HTTP requests finish."""
     signal.sigwait({signal.SIGTERM})
     draining.set()
     server.stop(settings.DRAIN_SECONDS)
-    # To the main thread, which sleeps: what another one is given would not wake it.
+    # To the main thread, which sleeps: a signal to another thread would not wake it.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _allow_all_descriptors() -> None:
-    # A connection takes a file descriptor, and the usual soft limit is 1,024.
+    # Each connection takes a file descriptor, and the usual soft limit is 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _forward() -> Forward | None:
-    """Return what a context of this deployment has answered elsewhere, such as the gateway."""
+    """Return the forwarder of a context of this deployment, such as the gateway's, or None."""
     for context in settings.DEPLOYMENT.contexts:
         if find_spec(f"{project.CONTEXTS}.{context}.asgi"):
             forward: Forward = import_module(f"{project.CONTEXTS}.{context}.asgi").forward

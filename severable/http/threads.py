@@ -1,4 +1,4 @@
-"""Django's WSGI handler in threads: few of them, and few requests that wait for one."""
+"""Django's WSGI handler in a few threads, with a bounded queue of requests."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ WAITING = 128
 
 
 class Threads:
-    """Runs a WSGI application, with bodies and answers in memory."""
+    """A pool of threads for a WSGI application, with bodies and responses in memory."""
 
     def __init__(
         self, application: Callable[..., Any], threads: int = THREADS, waiting: int = WAITING
     ) -> None:
-        self._application, self._most = application, threads + waiting
+        self._application, self._max_in_flight = application, threads + waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._in_flight = 0
         self._lock = threading.Lock()
 
     async def run(self, environ: dict[str, Any], body: bytes) -> Answer:
-        """The application's answer. Raises Busy when too many wait already."""
+        """Return the application's response. Raises Busy if too many requests wait."""
         with self._lock:
-            if self._in_flight >= self._most:
+            if self._in_flight >= self._max_in_flight:
                 raise Busy
             self._in_flight += 1
         environ = {name: value for name, value in environ.items() if name not in REPLACED}
         environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
         future = self._pool.submit(_call, self._application, environ)
-        future.add_done_callback(self._ended)
+        future.add_done_callback(self._complete)
         return await asyncio.wrap_future(future)
 
-    def _ended(self, future: Future[Answer]) -> None:
+    def _complete(self, future: Future[Answer]) -> None:
         with self._lock:
             self._in_flight -= 1
 

@@ -1,4 +1,4 @@
-"""Django's WSGI handler, for requests that it would break on or believe too much."""
+"""Django's WSGI handler, hardened against malformed and forged requests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from severable.api.address import is_proxied
 
 
 class Request(WSGIRequest):
-    """Django decodes the query by the charset that the body claims to have, and breaks on one
-    such as "zip" before anything could answer. Here both are UTF-8.
+    """A request whose query and body are UTF-8. Django decodes the query with the charset that
+    the Content-Type names, and fails on one such as "zip" before any error handler runs.
 
-    X-Forwarded-Proto counts only from a proxy that is trusted.
+    X-Forwarded-Proto is used only if a trusted proxy sent it.
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:
@@ -28,14 +28,14 @@ class Request(WSGIRequest):
 
 
 class Handler(WSGIHandler):
-    """Django's handler, for such requests."""
+    """Django's handler with this request class, and without the process's own HTTP_ variables."""
 
     request_class = Request
 
     def __init__(self) -> None:
         super().__init__()
-        # granian hands the process's environment to every request: HTTP_USERS, where users are
-        # reached, would be taken for a header of the client's.
+        # granian adds the process's environment to every request: HTTP_USERS, the address of the
+        # users, would look like a header of the client.
         self._inherited = {n: value for n, value in os.environ.items() if n.startswith("HTTP_")}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:

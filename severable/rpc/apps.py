@@ -1,4 +1,4 @@
-"""Loads every context's servicers when Django starts."""
+"""The app config: it loads every context's servicers when Django starts."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules

@@ -1,4 +1,4 @@
-"""A circuit breaker's state: when to leave somebody alone who does not answer, and when to try."""
+"""The state of a circuit breaker: closed, open, or half-open for a single trial."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from time import monotonic
 
 
 class Circuit:
-    """After so many failures in a row nobody is let in for a while; then a single one is, to try,
-    and how that ends decides.
+    """A circuit that opens after `failures` failures in a row, for `seconds`. Then it lets a
+    single trial through, whose result closes it or opens it again.
 
-    Whoever was let in by `enter` must say how it ended: `leave`, or `give_up`.
+    Every `enter` that returns an epoch must be followed by `leave` or `give_up`.
     """
 
     def __init__(
@@ -19,31 +19,31 @@ class Circuit:
     ) -> None:
         self._limit, self._seconds, self._clock = failures, seconds, clock
         self._failed, self._opened, self._trying = 0, 0.0, False
-        self._era = 0  # counts openings: what began before one says nothing after it
+        self._epoch = 0  # counts openings: the result of an attempt from before one is ignored
         self._lock = threading.Lock()
 
     def enter(self) -> int | None:
-        """The era that this attempt belongs to, or None where it must not be made."""
+        """Return the epoch that this attempt belongs to, or None if it must not be made."""
         with self._lock:
             if self._failed >= self._limit:
                 if self._trying or self._clock() < self._opened + self._seconds:
                     return None
                 self._trying = True
-            return self._era
+            return self._epoch
 
-    def leave(self, era: int, failed: bool) -> None:
-        """The attempt has ended."""
+    def leave(self, epoch: int, failed: bool) -> None:
+        """Record how an attempt ended."""
         with self._lock:
-            if era != self._era:
+            if epoch != self._epoch:
                 return
             self._trying = False
             self._failed = self._failed + 1 if failed else 0
             if self._failed >= self._limit:
-                self._opened, self._era = self._clock(), self._era + 1
+                self._opened, self._epoch = self._clock(), self._epoch + 1
 
-    def give_up(self, era: int) -> None:
-        """The attempt was broken off: it says nothing, but must not be the trial that never
-        ends."""
+    def give_up(self, epoch: int) -> None:
+        """Record that an attempt was aborted without a result. If it was the trial, allow another
+        one."""
         with self._lock:
-            if era == self._era:
+            if epoch == self._epoch:
                 self._trying = False

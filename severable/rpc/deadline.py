@@ -1,4 +1,4 @@
-"""Deadlines: absolute, and handed down. Work done for a call gets what is left of its time."""
+"""Deadlines: absolute, and propagated. Work done for a call has the remaining time of the call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _current: ContextVar[_Budget] = ContextVar("deadline", default=_UNLIMITED)
 
 
 class _Within:
-    # A class, for every call passes through here: contextlib's generators cost five times as much.
+    # A class because every call uses it: contextlib's generators cost five times as much.
     def __init__(self, seconds: float | None, serving: bool) -> None:
         self._seconds, self._serving = seconds, serving
 
@@ -33,27 +33,27 @@ class _Within:
 
 
 def within(seconds: float | None) -> _Within:
-    """Everything done inside this context has at most so many seconds, and never more than was
-    left. None adds no limit."""
+    """Return a context manager that limits what runs in it to `seconds`, and never to more than
+    the outer deadline. None adds no limit."""
     return _Within(seconds, serving=False)
 
 
 def serving_a_call(seconds: float | None) -> _Within:
-    """The same, for work that another context has called for."""
+    """Return the same as `within`, for work on a call from another context."""
     return _Within(seconds, serving=True)
 
 
 def serving() -> bool:
-    """Whether what is being done was called for by another context."""
+    """Return whether the current work serves a call from another context."""
     return _current.get().serving
 
 
 def remaining() -> float | None:
-    """Seconds that are left (never below 0), or None where nobody has set a deadline."""
+    """Return the remaining seconds (never below 0), or None if there is no deadline."""
     ends = _current.get().ends
     return None if ends is None else max(0.0, ends - monotonic())
 
 
 def passed() -> bool:
-    """True where there is a deadline and it is over."""
+    """Return True if there is a deadline and it has passed."""
     return remaining() == 0.0

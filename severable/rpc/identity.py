@@ -1,6 +1,8 @@
-"""Who calls an internal endpoint: every call carries a short-lived token, signed with the key
-that the shop's deployments share. It names the deployment that calls. Beside it stands for whom
-the call is made, and because of what; with a valid token, this is believed.
+"""The identity of callers of internal endpoints.
+
+Every call carries a short-lived token, signed with the key that the shop's deployments share. It
+names the calling deployment. Other metadata name the actor and the cause of the call; they are
+trusted if the token is valid.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ ALGORITHM = "HS256"
 AUDIENCE = "shop-internal"
 LIFETIME = 60.0
 RENEWED = 30.0
-LEEWAY = 300.0  # by so much clocks may differ
-BY_HAND = "manage.py service_token"  # in tokens for calls by hand, which stand for no deployment
+LEEWAY = 300.0  # seconds by which clocks may differ
+BY_HAND = "manage.py service_token"  # in tokens for manual calls, which belong to no deployment
 
 
 class NotAuthenticated(Exception):
-    """A call that does not reach what it calls.
+    """A call that is rejected before it reaches its method.
 
-    A fault of the transport, not a refusal: the context that was called has not answered.
+    A fault of the transport, not a domain error: the called context has not processed it.
     """
 
     status: ClassVar[grpc.StatusCode]
 
 
 class InvalidServiceToken(NotAuthenticated):
-    """The caller has not proved to be a deployment of this shop."""
+    """The caller has not proved that it is a deployment of this shop."""
 
     status = grpc.StatusCode.UNAUTHENTICATED
 
@@ -56,23 +58,27 @@ class CallNotAllowed(NotAuthenticated):
 
 
 def token(lifetime: float = LIFETIME, caller: str = "") -> str:
-    """Return a token for calls made now, good for so many seconds, of this deployment if no other
-    caller is named."""
+    """Return a token that is valid for `lifetime` seconds and names `caller`, by default this
+    deployment."""
     caller = caller or settings.DEPLOYMENT.name
     return _signed(settings.SERVICE_KEY, caller, int(time.time() + lifetime))
 
 
-def shown() -> tuple[tuple[str, str], ...]:
-    """The metadata by which a call shows who makes it, for whom and because of what."""
+def auth_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tell the callee the caller, the actor and the cause of a call."""
     why = correlation.current()
-    ends = time.time() // RENEWED * RENEWED + LIFETIME  # the same for all calls of a while
+    ends = time.time() // RENEWED * RENEWED + LIFETIME  # the same for RENEWED seconds
     own = _signed(settings.SERVICE_KEY, settings.DEPLOYMENT.name, int(ends))
-    told = (("x-correlation-id", why.id), ("x-causation-id", why.causation), ("x-actor", why.actor))
-    return ("authorization", f"Bearer {own}"), *(pair for pair in told if pair[1])
+    pairs = (
+        ("x-correlation-id", why.id),
+        ("x-causation-id", why.causation),
+        ("x-actor", why.actor),
+    )
+    return ("authorization", f"Bearer {own}"), *(pair for pair in pairs if pair[1])
 
 
 def verified(metadata: Mapping[str, str]) -> str:
-    """Return the deployment that makes a call, by its metadata. Raises InvalidServiceToken."""
+    """Return the deployment that a call's metadata name. Raises InvalidServiceToken."""
     scheme, _, given = metadata.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise InvalidServiceToken
@@ -83,7 +89,7 @@ def verified(metadata: Mapping[str, str]) -> str:
 
 
 def on_behalf(metadata: Mapping[str, str]) -> Correlation:
-    """Return for whom a call is made and because of what. The caller has to be verified."""
+    """Return the actor and the cause of a call. Verify the caller first."""
     return Correlation(
         id=metadata.get("x-correlation-id") or correlation.current().id,
         causation=metadata.get("x-causation-id", ""),
@@ -99,10 +105,10 @@ def _signed(key: str, deployment: str, ends: int) -> str:
 
 @lru_cache(maxsize=256)
 def _claims(given: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return what a token says that is signed with one of the keys. Raises InvalidServiceToken.
+    """Return the claims of a token that is signed with one of the keys. Raises InvalidServiceToken.
 
-    It is kept: to check a signature takes longer than the rest of a call, and the same token comes
-    with many. So it may have expired since.
+    Cached: to verify a signature takes longer than the rest of a call, and many calls carry the
+    same token. So the token may have expired since.
     """
     for key in keys:
         with suppress(jwt.InvalidTokenError):

@@ -1,7 +1,7 @@
-"""How a call on our own channels ended, in the shape that gRPC gives it.
+"""The outcome of a call on this package's channels, in the shape that gRPC gives it.
 
-gRPC's errors are also their own Call and Future: interceptors are handed one as the outcome
-of a call, and ask it for its result.
+gRPC's errors are also their own Call and Future: interceptors get one as the outcome of a call,
+and read its result.
 """
 
 from __future__ import annotations
@@ -68,26 +68,26 @@ class CallError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg
 
 
 class CompletedCall(CallError):
-    """A call that succeeded, for those who want the Call beside the answer."""
+    """A call that succeeded, for callers that need the Call beside the response."""
 
     _code, _details, _trailing = grpc.StatusCode.OK, "", ()
 
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
+    def __init__(self, response: Any) -> None:
+        self._response = response
 
     def result(self, timeout: float | None = None) -> Any:
-        return self._answer
+        return self._response
 
     def exception(self, timeout: float | None = None) -> Any:
         return None
 
 
 class UnaryCall(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
-    """One method of a stub on one of our channels: a subclass says in `ask` how it is asked."""
+    """One method of a stub on one of this package's channels. A subclass implements `call`."""
 
-    def ask(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
-        """The answer. Raises CallError."""
-        raise TypeError(f"{type(self).__name__} does not say how it asks")
+    def call(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
+        """Return the response; `timeout` is in seconds. Raises CallError."""
+        raise TypeError(f"{type(self).__name__} does not implement call()")
 
     def __call__(
         self,
@@ -98,11 +98,11 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         wait_for_ready: bool | None = None,
         compression: Any = None,
     ) -> Any:
-        return self.ask(request, timeout, tuple(metadata or ()))
+        return self.call(request, timeout, tuple(metadata or ()))
 
     def with_call(self, request: Any, *args: Any, **kwargs: Any) -> tuple[Any, grpc.Call]:
-        answer = self(request, *args, **kwargs)
-        return answer, CompletedCall(answer)
+        response = self(request, *args, **kwargs)
+        return response, CompletedCall(response)
 
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -112,7 +112,7 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
 
 
 class UnaryChannel(grpc.Channel):
-    """What our channels have in common: unary calls only, as all contracts are."""
+    """The base of this package's channels. All contracts have unary methods only."""
 
     def unary_unary(
         self,
@@ -121,10 +121,10 @@ class UnaryChannel(grpc.Channel):
         response_deserializer: Callable[[bytes], Any] | None = None,
         _registered_method: bool = False,
     ) -> Any:
-        raise TypeError(f"{type(self).__name__} does not say how it calls")
+        raise TypeError(f"{type(self).__name__} does not implement unary_unary()")
 
     def _no_streams(self, method: str, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError(f"{method}: contracts between contexts are unary, this one streams")
+        raise TypeError(f"{method}: a contract between contexts must be unary, this method streams")
 
     unary_stream = stream_unary = stream_stream = _no_streams
 

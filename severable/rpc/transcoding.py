@@ -1,4 +1,4 @@
-"""gRPC over HTTP and JSON: the transcoding that `google.api.http` annotations ask for.
+"""gRPC over HTTP and JSON: the transcoding that `google.api.http` annotations define.
 
 The rules are those of google/api/http.proto: fields named in the path's template are taken from
 the path, with `body: "*"` all others from the body, without a body all others from the query.
@@ -30,7 +30,7 @@ VERBS = ("get", "post", "put", "patch", "delete")
 VARIABLE = re.compile(r"\{(\w+)\}")
 DETAILS = "grpc-status-details-bin"
 
-# google/rpc/code.proto says which HTTP status each code maps to.
+# The HTTP status of each code, as google/rpc/code.proto defines it.
 HTTP_OF = {
     Code.INVALID_ARGUMENT: 400,
     Code.FAILED_PRECONDITION: 400,
@@ -48,7 +48,7 @@ HTTP_OF = {
 }
 CODES = {code.value[0]: code for code in Code}
 
-# What an answer without a google.rpc.Status in it means: it is not from a servicer.
+# The code of a response without a google.rpc.Status in it, which no servicer sent.
 CODE_OF = {
     HTTPStatus.UNAUTHORIZED: Code.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: Code.PERMISSION_DENIED,
@@ -63,7 +63,7 @@ CODE_OF = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Where a method is on HTTP."""
+    """The mapping of a method to HTTP."""
 
     method: str  # "/user.UserService/GetUser"
     verb: str  # "GET"
@@ -74,7 +74,7 @@ class Rule:
 
     @property
     def pattern(self) -> str:
-        """The template as a regular expression for Django, with a group for each variable."""
+        """Return the template as Django's regular expression, with a group for each variable."""
         parts = VARIABLE.split(self.template.lstrip("/"))
         return "".join(
             rf"(?P<{part}>[\s\S]*)" if index % 2 else re.escape(part)
@@ -84,7 +84,7 @@ class Rule:
 
 @cache
 def rule(method: str) -> Rule:
-    """The rule of a full method name. Raises LookupError where its contract has none."""
+    """Return the rule of a full method name. Raises LookupError if its contract has none."""
     descriptor = contracts.method(method)
     if descriptor is None:
         raise LookupError(f"no contract has {method}")
@@ -103,7 +103,7 @@ def _rule(method: str, descriptor: MethodDescriptor) -> Rule:
 
 
 def to_http(rule: Rule, request: Message) -> tuple[str, bytes | None]:
-    """The path with its query, and the body, that carry a request."""
+    """Return the path with its query, and the body, that carry a request."""
     fields = _to_dict(request)
     path = VARIABLE.sub(lambda m: _segment(rule, fields.pop(m[1], None), m[1]), rule.template)
     if rule.body:
@@ -113,7 +113,7 @@ def to_http(rule: Rule, request: Message) -> tuple[str, bytes | None]:
 
 
 def from_http(rule: Rule, path: Mapping[str, str], query: Any, body: Any) -> Message:
-    """The request that came. Raises json_format.ParseError, which names the field."""
+    """Return the request of an HTTP call. Raises json_format.ParseError, which names the field."""
     fields: dict[str, Any] = {}
     if rule.body:
         if not isinstance(body, dict):
@@ -127,14 +127,14 @@ def from_http(rule: Rule, path: Mapping[str, str], query: Any, body: Any) -> Mes
 
 
 def to_body(message: Message) -> dict[str, Any]:
-    """An answer in JSON, with every field."""
+    """Return a response in JSON, with every field."""
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
 
 
 def error_body(error: Any) -> dict[str, Any]:
-    """A failed call as google.rpc.Status, in JSON."""
+    """Return a failed call as google.rpc.Status, in JSON."""
     packed = dict(error.trailing_metadata() or ()).get(DETAILS)
     status = (
         status_pb2.Status.FromString(packed)
@@ -145,7 +145,7 @@ def error_body(error: Any) -> dict[str, Any]:
 
 
 def error_from(http_status: int, body: bytes) -> tuple[Code, str, tuple[tuple[str, bytes], ...]]:
-    """Code, details and trailing metadata of a failed call, from its answer."""
+    """Return code, details and trailing metadata of a failed call, from its response."""
     try:
         status = json_format.Parse(body, status_pb2.Status(), ignore_unknown_fields=True)
         code = CODES[status.code]

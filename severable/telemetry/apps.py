@@ -1,4 +1,4 @@
-"""Switches tracing on when Django starts."""
+"""The app config: it sets up tracing when Django starts."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Why something is being done, and for whom: carried along from request to event to handler."""
+"""The correlation of work: its cause and actor, propagated from request to event to handler."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 
 @dataclass(frozen=True)
 class Correlation:
-    """`id` is the same for all that one request set off, `causation` is the event that set
-    this off, `actor` is who asked, such as "user-7"."""
+    """The cause and the actor of work: `id` is the same for everything that one request caused,
+    `causation` is the direct cause, an event, and `actor` is, for example, "user-7"."""
 
     id: str
     causation: str = ""
@@ -24,18 +24,18 @@ _current: ContextVar[Correlation | None] = ContextVar("correlation", default=Non
 
 
 def active() -> Correlation | None:
-    """The correlation of what is being done; None where nobody has set one."""
+    """Return the correlation of the current work, or None if none is set."""
     return _current.get()
 
 
 def current() -> Correlation:
-    """The same, or a new one."""
+    """Return the active correlation, or a new one."""
     return _current.get() or Correlation(id=str(uuid7()))
 
 
 @contextmanager
 def correlated(correlation: Correlation) -> Iterator[None]:
-    """Everything done inside belongs to this."""
+    """Set the correlation of everything that runs in the block."""
     token = _current.set(correlation)
     try:
         yield
@@ -44,5 +44,5 @@ def correlated(correlation: Correlation) -> Iterator[None]:
 
 
 def acting(actor: str) -> None:
-    """From here on, this actor is the one who asked. Called once the caller is known."""
+    """Set the actor of everything that follows. Called once the caller is authenticated."""
     _current.set(replace(current(), actor=actor))

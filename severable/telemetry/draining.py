@@ -1,4 +1,4 @@
-"""Whether this process was told to end, and still serves."""
+"""The flag that this process is draining: it got SIGTERM, and still serves."""
 
 import threading
 

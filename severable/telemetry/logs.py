@@ -1,4 +1,4 @@
-"""Log lines that say which request, and what it set off, they belong to."""
+"""Log lines with the correlation id of the request that caused them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from severable.telemetry import correlation
 
 
 class Correlated(logging.Filter):
-    """Adds the correlation's id to every record; "-" if there is none."""
+    """A filter that adds the correlation's id to every record; "-" if there is none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         why = correlation.active()
@@ -18,7 +18,7 @@ class Correlated(logging.Filter):
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """Return Django's LOGGING. Without a level, it is INFO, and WARNING for Celery."""
+    """Return Django's LOGGING. The level defaults to INFO, and to WARNING for Celery."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,4 +1,4 @@
-"""Middleware: the id of a request, which its answer, log lines and events carry, and probes."""
+"""Middleware for probes and for request ids, which responses, log lines and events carry."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 
 
 def request_id(given: str) -> str:
-    """The id that a caller gave, if it is sane, or a new one."""
+    """Return the id that a caller sent if it is valid, else a new one."""
     return given if ACCEPTABLE.fullmatch(given) else str(uuid7())
 
 
 class RequestId:
-    """Takes X-Request-ID from the caller where it is sane, and answers with it."""
+    """Take X-Request-ID from the caller if it is valid, and send it in the response."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         own = request_id(request.headers.get("X-Request-ID", ""))
-        # Django leaves the decoded path here, where WSGI, and so OpenTelemetry, wants Latin-1.
+        # Django stores the decoded path here, but WSGI, and so OpenTelemetry, expects Latin-1.
         path = request.META.get("PATH_INFO", "")
         request.META["PATH_INFO"] = path.encode().decode("latin-1")
         with correlated(Correlation(id=own)):
@@ -38,7 +38,7 @@ class RequestId:
 
 
 class Probes:
-    """Answer health checks and metrics before anything looks at the host or the scheme.
+    """Answer health checks and metrics before the host and the scheme are checked.
 
     A kubelet and Prometheus send the address of a pod as Host, which ALLOWED_HOSTS cannot name.
     """

@@ -40,7 +40,7 @@ def set_up() -> None:
 
 
 def instrument(provider: TracerProvider) -> None:
-    """Trace every request, but for probes, which are answered before, and static files."""
+    """Trace every request except for static files and for probes, which are answered before."""
     position = settings.MIDDLEWARE.index("severable.telemetry.middleware.Probes") + 1
     DjangoInstrumentor().instrument(
         tracer_provider=provider, excluded_urls=STATIC, middleware_position=position
@@ -48,27 +48,27 @@ def instrument(provider: TracerProvider) -> None:
 
 
 def traceparent() -> str:
-    """The current span as a W3C traceparent; empty where there is none."""
+    """Return the current span as a W3C traceparent, or "" if there is none."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent", "")
 
 
 def traced() -> tuple[tuple[str, str], ...]:
-    """The metadata by which a call belongs to the current trace."""
+    """Return the metadata that link a call to the current trace."""
     parent = traceparent()
     return (("traceparent", parent),) if parent else ()
 
 
 def trace_id() -> str:
-    """The current trace's id in 32 hex digits; empty where there is none."""
+    """Return the current trace's id in 32 hex digits, or "" if there is none."""
     context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(context.trace_id) if context.is_valid else ""
 
 
 @contextmanager
 def span(name: str, parent: str = "") -> Iterator[None]:
-    """A span, as a child of a traceparent or else of the current span."""
+    """Run the block in a span, as a child of a traceparent or else of the current span."""
     context = _propagator.extract({"traceparent": parent}) if parent else None
     with _tracer.start_as_current_span(name, context=context):
         yield

@@ -126,7 +126,7 @@ def test_what_is_done_is_not_tried_again(place: Any, desk: Client) -> None:
     place()
     settle()
     (said,) = press(desk, "retry_one", Notification.objects.latest("pk"))
-    assert said.endswith("This is done: there is nothing to try again.")
+    assert said.endswith("This job is done: there is nothing to retry.")
 
 
 def test_a_retried_saga_is_lost_to_whoever_held_it(place: Any, desk: Client) -> None:
@@ -164,7 +164,7 @@ def test_nothing_is_discarded_without_a_reason(place: Any, desk: Client) -> None
     settle()
     last = Delivery.objects.latest("pk")
     parked(last)
-    assert "Why?" in desk.get(listed(Delivery)).content.decode()
+    assert 'placeholder="Reason"' in desk.get(listed(Delivery)).content.decode()
     assert act(desk, "discard", last) == ["Discard for good: reason: This field is required."]
     url = page(last).replace("/change/", "/discard_one/")
     assert 'name="reason"' in desk.get(url).content.decode()

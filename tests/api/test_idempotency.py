@@ -203,7 +203,7 @@ def killed(*args: Any, **kwargs: Any) -> None:
         "apps.payments.services.provider",
         "apps.payments.services._settle_paid",
         "apps.orders.services.queries.order",
-        "severable.api.idempotency.Idempotent._keep",
+        "severable.api.idempotency.Idempotent._store",
     ],
 )
 def test_after_a_crash_the_same_request_goes_on_where_it_was(
@@ -273,7 +273,7 @@ def stocker(make_user: MakeUser, mug: Product, client_for: ClientFor) -> APIClie
     [
         "severable.api.idempotency._claim",
         "apps.inventory.services.restock",
-        "severable.api.idempotency.Idempotent._keep",
+        "severable.api.idempotency.Idempotent._store",
     ],
 )
 @pytest.mark.parametrize("first", ["before", "after"])

@@ -16,7 +16,7 @@ from severable.http.answer import PART
 from severable.http.body import Bodies
 from severable.http.memory import Memory
 from severable.http.threads import Threads
-from severable.rpc.client.rest import LARGEST
+from severable.rpc.client.rest import MAX_MESSAGE_BYTES
 from tests.front.asking import Answered, asked, scope_of
 
 SMALL = Memory().free
@@ -146,7 +146,8 @@ def test_a_body_of_doubtful_length_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("target", "limit"), [("/api/orders", LIMIT), ("/nowhere", LIMIT), ("/internal/x", LARGEST)]
+    ("target", "limit"),
+    [("/api/orders", LIMIT), ("/nowhere", LIMIT), ("/internal/x", MAX_MESSAGE_BYTES)],
 )
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_larger_body_is_refused_before_anything_else(

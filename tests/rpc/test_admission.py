@@ -111,7 +111,7 @@ def test_a_key_is_rotated_without_a_refused_call(
 
 def test_calls_are_signed_with_the_first_key(settings: Any) -> None:
     settings.SERVICE_KEY, settings.SERVICE_KEY_FALLBACKS = NEW, [OLD]
-    own = dict(identity.shown())["authorization"].removeprefix("Bearer ")
+    own = dict(identity.auth_metadata())["authorization"].removeprefix("Bearer ")
     claims = jwt.decode(own, NEW, algorithms=["HS256"], audience=identity.AUDIENCE)
     assert claims["iss"] == "shop"
     assert claims["exp"] - time.time() <= identity.LIFETIME

@@ -35,7 +35,7 @@ def peer(*addresses: str | Upstream) -> Peer:
 
 
 def ask(peer: Peer, repeatable: bool = False) -> int:
-    with peer.ask("POST", "/", repeatable=repeatable, timeout=5.0) as answer:
+    with peer.request("POST", "/", repeatable=repeatable, timeout=5.0) as answer:
         return answer.status
 
 
@@ -55,7 +55,7 @@ def test_whoever_is_busy_is_spared(three: list[Upstream]) -> None:
     balanced = peer(*three)
     with ExitStack() as in_flight:
         for _ in range(2):
-            in_flight.enter_context(balanced.ask("GET", "/", repeatable=True, timeout=5.0))
+            in_flight.enter_context(balanced.request("GET", "/", repeatable=True, timeout=5.0))
         before = asked(three)
         for _ in range(20):
             ask(balanced)
@@ -71,7 +71,10 @@ def test_failures_do_not_count_as_under_way(three: list[Upstream], nowhere: str)
         with pytest.raises(ProtocolError):
             ask(balanced)
     three[0].answer, three[0].breaks_off = OK, False
-    with pytest.raises(ZeroDivisionError), balanced.ask("GET", "/", repeatable=True, timeout=5.0):
+    with (
+        pytest.raises(ZeroDivisionError),
+        balanced.request("GET", "/", repeatable=True, timeout=5.0),
+    ):
         raise ZeroDivisionError
     assert [address.in_flight for address in balanced._addresses.all] == [0, 0]
 
@@ -105,7 +108,7 @@ def test_whoever_takes_no_connection_costs_no_more_time_than_there_is(
         assert [ask(balanced) for _ in range(5)] == [200] * 5
         with (
             pytest.raises(ConnectTimeoutError),
-            peer(address).ask("GET", "/", repeatable=True, timeout=0.01),
+            peer(address).request("GET", "/", repeatable=True, timeout=0.01),
         ):
             pass
 
@@ -158,7 +161,7 @@ def test_whoever_leaves_is_asked_last_for_a_while(
     monkeypatch.setattr(addresses, "monotonic", lambda: float("inf"))  # the while is over
     three[0].answer, three[0].breaks_off = OK, False
     for _ in range(40):
-        with balanced.ask("GET", "/", repeatable=True, timeout=None) as answer:
+        with balanced.request("GET", "/", repeatable=True, timeout=None) as answer:
             assert answer.status == 200
     assert asked(three)[0] > 1
 

@@ -1,4 +1,4 @@
-"""Answers that are kept: used while they hold, ended by events, and never in anybody's way."""
+"""Cached responses: used while valid, invalidated by events, and never a delay for callers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_ser
 from severable import topology
 from severable.caching import backends as shop_cache
 from severable.caching import reads as cached
-from severable.caching.backends import SKIP_SECONDS, Answers, FolderCache, Question, forget
+from severable.caching.backends import (
+    SKIP_SECONDS,
+    CacheKey,
+    FolderCache,
+    ReadThroughCache,
+    invalidate,
+)
 from severable.caching.stubs import caching
 from severable.errors import NotFound
 from severable.events import delivery, handlers
@@ -119,7 +125,7 @@ def client(
 ) -> UserServiceStub:
     """Users, called by a deployment that keeps answers for so many seconds."""
     entries = [replace(entry, seconds=seconds) for entry in project.TOPOLOGY.cached]
-    reads = cached.CachedReads(cached.rules(entries), Answers(clock or Clock()))
+    reads = cached.CachedReads(cached.rules(entries), ReadThroughCache(clock or Clock()))
     policed = stubs.policed(channel or LocalChannel(), POLICY)
     return UserServiceStub(caching(policed, POLICY, reads))
 
@@ -128,13 +134,13 @@ def get(users: UserServiceStub, user_id: int = 7, **options: Any) -> Any:
     return users.GetUser(pb.GetUserRequest(user_id=user_id), **options)
 
 
-def question(user_id: int = 7) -> Question:
-    return cached.Rule(ENTRY).question(pb.GetUserRequest(user_id=user_id))
+def cache_key(user_id: int = 7) -> CacheKey:
+    return cached.Rule(ENTRY).cache_key(pb.GetUserRequest(user_id=user_id))
 
 
 def changed(user_id: int = 7) -> None:
     """As the handler of an event has it."""
-    forget(cached.Rule(ENTRY).subject(pb.UserUpdated(user_id=user_id)))
+    invalidate(cached.Rule(ENTRY).subject(pb.UserUpdated(user_id=user_id)))
 
 
 def named(name: str) -> Callable[[Any, Any], pb.UserResponse]:
@@ -168,13 +174,13 @@ def test_a_method_that_is_not_cached_is_asked_each_time(
 @pytest.mark.parametrize("channel", ["rest", "grpc"])
 def test_futures_and_calls_share_what_is_kept(owner: Owner, channel: str) -> None:
     with serving(channel) as remote:
-        reads = cached.CachedReads(cached.rules([ENTRY]), Answers())
+        reads = cached.CachedReads(cached.rules([ENTRY]), ReadThroughCache())
         policed = stubs.policed(remote, POLICY, Identity())
         method = UserServiceStub(caching(policed, POLICY, reads)).GetUser
         request = pb.GetUserRequest(user_id=7)
         assert method.future(request).result().id == 7
         deadline = time.monotonic() + 10  # gRPC tells who has called back at a time of its own
-        while cached.answers.find(question()).answer is None:  # type: ignore[union-attr]
+        while cached.responses.find(cache_key()).response is None:  # type: ignore[union-attr]
             assert time.monotonic() < deadline
         answer, call = method.with_call(request)
         assert (answer.id, call.code(), owner.calls) == (7, grpc.StatusCode.OK, 1)
@@ -239,9 +245,9 @@ def test_a_generation_that_is_lost_brings_nothing_old_back(
 ) -> None:
     owner.behaviour = named("old")
     get(users)
-    cache.delete(question().generation)
+    cache.delete(cache_key().generation)
     changed()
-    cache.delete(question().generation)
+    cache.delete(cache_key().generation)
     owner.behaviour = named("new")
     assert get(users).name == "new"
 
@@ -259,7 +265,7 @@ def test_of_fifty_who_find_nothing_one_asks(kept: None, owner: Owner) -> None:
     """A hot answer that ends would bring all of its readers to the owner at once."""
     users = client(seconds=0.2)
     get(users)
-    while cached.answers.find(question()).answer is not None:  # type: ignore[union-attr]
+    while cached.responses.find(cache_key()).response is not None:  # type: ignore[union-attr]
         time.sleep(0.01)
 
     def slow(request: Any, context: Any) -> pb.UserResponse:
@@ -326,22 +332,22 @@ def test_whoever_comes_just_too_late_to_find_it_does_not_ask_again(
     kept: None, owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between finding nothing and becoming the one who asks, another has asked and is gone."""
-    claim = Answers.claim
+    claim = ReadThroughCache.claim
 
     def late(*arguments: Any) -> bool:
-        monkeypatch.setattr(Answers, "claim", claim)
+        monkeypatch.setattr(ReadThroughCache, "claim", claim)
         get(client())
         return claim(*arguments)
 
-    monkeypatch.setattr(Answers, "claim", late)
+    monkeypatch.setattr(ReadThroughCache, "claim", late)
     assert (get(users).id, owner.calls) == (7, 1)
-    assert Answers().claim(question(), 60), "nobody is asking any more"
+    assert ReadThroughCache().claim(cache_key(), 60), "nobody is asking any more"
 
 
 def test_whoever_dies_while_asking_holds_nobody_up_for_long(
     kept: None, owner: Owner, users: UserServiceStub
 ) -> None:
-    assert Answers().claim(question(), 60)
+    assert ReadThroughCache().claim(cache_key(), 60)
     began = time.monotonic()
     assert get(users, timeout=3.0).id == 7
     assert 1.5 <= time.monotonic() - began < 3
@@ -352,8 +358,8 @@ def test_whoever_asks_in_vain_lets_the_others_go_on(
     owner: Owner, users: UserServiceStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of a minute would be over otherwise."""
-    assert Answers().claim(question(), 60)
-    monkeypatch.setattr(cached, "sleep", lambda _: Answers().let_go(question()))
+    assert ReadThroughCache().claim(cache_key(), 60)
+    monkeypatch.setattr(cached, "sleep", lambda _: ReadThroughCache().release(cache_key()))
     began = time.monotonic()
     assert get(users, timeout=60).id == 7
     assert time.monotonic() - began < 15
@@ -385,8 +391,8 @@ class Attempts:
         self.count, self.seconds = 0, 0.0
         monkeypatch.setattr(shop_cache, "_find", self._counted(shop_cache._find))
 
-    def _counted(self, find: Callable[[Question], Any]) -> Callable[[Question], Any]:
-        def counted(asked: Question) -> Any:
+    def _counted(self, find: Callable[[CacheKey], Any]) -> Callable[[CacheKey], Any]:
+        def counted(asked: CacheKey) -> Any:
             self.count += 1
             began = time.monotonic()
             try:
@@ -642,12 +648,12 @@ def test_what_is_planted_in_the_cache_is_not_executed(
 def test_what_cannot_be_read_is_replaced(kept: None, owner: Owner, users: UserServiceStub) -> None:
     """An answer of an earlier version, which every reader fails on until it is over."""
     get(users)
-    asked = question()
+    key = cache_key()
     if hasattr(cache, "_key_to_file"):
-        Path(cache._key_to_file(asked.answer)).write_bytes(b"\x80no JSON")
+        Path(cache._key_to_file(key.response)).write_bytes(b"\x80no JSON")
     else:
         raw = cache.client.get_client()
-        raw.set(cache.make_key(asked.answer), b"\x80no JSON")
+        raw.set(cache.make_key(key.response), b"\x80no JSON")
     owner.calls = 0
     assert [get(users).id, get(users).id] == [7, 7]
     assert owner.calls == 1

@@ -193,11 +193,11 @@ def test_of_64_at_the_moment_of_trying_one_goes() -> None:
 
 def test_what_began_before_the_opening_does_not_close_it() -> None:
     circuit = breaker(Clock())
-    era = circuit._enter()
-    assert era is not None
+    epoch = circuit._enter()
+    assert epoch is not None
     for _ in range(3):
         ask(circuit, Peer(DOWN))
-    circuit._leave(era, failed=False)
+    circuit._leave(epoch, failed=False)
     peer = Peer(FINE)
     ask(circuit, peer)
     assert peer.calls == 0

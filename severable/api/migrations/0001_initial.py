@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Attempts',
             fields=[
-                ('key', models.CharField(help_text='What is counted, and of which client', max_length=255, primary_key=True, serialize=False)),
+                ('key', models.CharField(help_text='The action and the client', max_length=255, primary_key=True, serialize=False)),
                 ('count', models.PositiveIntegerField(default=1)),
                 ('ends_at', models.DateTimeField(db_index=True)),
             ],
@@ -29,13 +29,13 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='IdempotencyKey',
             fields=[
-                ('operation_id', models.UUIDField(default=uuid_utils.compat.uuid7, help_text='What the services know this execution by', primary_key=True, serialize=False)),
-                ('context', models.CharField(help_text='Which owns the route', max_length=50)),
-                ('caller', models.CharField(help_text="A user, or an anonymous client's network", max_length=100)),
+                ('operation_id', models.UUIDField(default=uuid_utils.compat.uuid7, help_text='Identifies this execution to the services', primary_key=True, serialize=False)),
+                ('context', models.CharField(help_text='The owner of the route', max_length=50)),
+                ('caller', models.CharField(help_text="A user, or the network of an anonymous client", max_length=100)),
                 ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(help_text='Of method, path and body, keyed', max_length=64)),
-                ('claim', models.UUIDField(default=uuid.uuid4, help_text='The run that has the lock')),
-                ('locked_until', models.DateTimeField(help_text='In flight until then, while without an answer')),
+                ('fingerprint', models.CharField(help_text='A keyed hash of method, path and body', max_length=64)),
+                ('claim', models.UUIDField(default=uuid.uuid4, help_text='The execution that has the lock')),
+                ('locked_until', models.DateTimeField(help_text='In flight until then, if there is no response')),
                 ('status', models.PositiveSmallIntegerField(null=True)),
                 ('headers', models.JSONField(default=dict)),
                 ('body', models.BinaryField(default=b'')),

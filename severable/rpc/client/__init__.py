@@ -1,1 +1,1 @@
-"""The calling side: channels, and the policies that hold for every call."""
+"""The client side: channels, and the policies that apply to every call."""

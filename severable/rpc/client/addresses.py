@@ -1,4 +1,4 @@
-"""Which of a peer's addresses is asked."""
+"""The choice of one of a peer's addresses."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Address:
     ejected_until: float = 0.0
 
     def eject(self, seconds: float | None = None) -> None:
-        """For a while, a second unless said otherwise, others are asked first."""
+        """Prefer other addresses for so many seconds, EJECTION_SECONDS by default."""
         self.ejected_until = monotonic() + (EJECTION_SECONDS if seconds is None else seconds)
 
 
 class Addresses:
     """The addresses of a peer.
 
-    A request goes to the address with the fewest requests under way, and chance breaks ties: the
-    "least request" of Envoy, which looks at two of many (M. Mitzenmacher, "The power of two choices
-    in randomized load balancing", 2001), where we look at all of a few. An address whose connection
-    fails, or that closes it with an answer, is put aside for a second; one that did not answer in
-    time, for ten.
+    A request goes to the address with the fewest requests in flight, a random one of equals: the
+    "least request" of Envoy, which compares two of many (M. Mitzenmacher, "The power of two choices
+    in randomized load balancing", 2001), while this compares all of a few. An address whose
+    connection fails, or that closes it with a response, is ejected for a second; one that did not
+    respond in time, for ten.
     """
 
     def __init__(self, addresses: tuple[str, ...]) -> None:
@@ -42,7 +42,7 @@ class Addresses:
 
     @contextmanager
     def taken(self, among: list[Address]) -> Iterator[Address]:
-        """One of these, with one more request under way until the block ends."""
+        """Yield one of these, and count one more request in flight at it until the block ends."""
         with self._lock:
             now = monotonic()
             address = min(among, key=lambda a: (a.ejected_until > now, a.in_flight, random()))  # noqa: S311

@@ -1,6 +1,6 @@
-"""HTTP to a peer that has one or several addresses: whom to ask, and whom to ask instead.
+"""HTTP to a peer with one or several addresses: load balancing and failover.
 
-gRPC brings the like of it (`severable.rpc.client.stubs.grpc_channel`); HTTP/1.1 does not.
+gRPC has both built in (`severable.rpc.client.stubs.grpc_channel`); HTTP/1.1 does not.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ CONNECT_SECONDS = 1.0
 
 
 def tls_server_name(peer: Deployment) -> str:
-    """What the certificate of a deployment's HTTP must name: "" where it speaks plain text."""
+    """Return the name that a deployment's HTTP certificate must have, or "" for plain text."""
     return peer.name if settings.TLS and peer.inside else ""
 
 
 class Peer:
-    """Whoever answers at any of some addresses (host:port each).
+    """A server that is reached at several addresses (host:port each).
 
-    Where no connection can be made nothing was sent, and the request goes to the next address, to
-    each once. Where a connection breaks before there is the head of an answer, as kept ones do when
-    a server ends, only what may come twice is sent again, and once (RFC 9110 9.2.2). But an answer
-    is an answer: a 503 is not tried elsewhere, or load would multiply where there is too much of
-    it already.
+    If no connection can be made, nothing was sent, and the request goes to the next address, once
+    to each. If a connection breaks before the head of a response, as kept-alive ones do when a
+    server ends, only an idempotent request is sent again, and once (RFC 9110 9.2.2). A 503 is a
+    response and is not retried at another address: that would multiply the load of an overload.
     """
 
     def __init__(self, addresses: tuple[str, ...], connections: int, name: str = "") -> None:
-        """`connections`: to one address, at most; more requests wait for one to be free.
-        `name`: the deployment that the certificate must name; without, there is no TLS."""
+        """Open up to `connections` to each address; more requests wait for a free one.
+        `name` is the deployment that the certificate must name; without it there is no TLS."""
         scheme, options = "http", {}
         if name and settings.TLS:
             names = {"server_hostname": name, "assert_hostname": name}
@@ -51,7 +50,7 @@ class Peer:
         }
 
     @contextmanager
-    def ask(
+    def request(
         self,
         method: str,
         target: str,
@@ -60,9 +59,9 @@ class Peer:
         timeout: float | None,
         **options: Any,
     ) -> Iterator[BaseHTTPResponse]:
-        """The answer to a request, which counts as under way until the block ends.
+        """Yield the response to a request, which counts as in flight until the block ends.
 
-        `timeout`: seconds for all of it, whoever is asked. `options` are those of urllib3's
+        `timeout` is in seconds, for all attempts together. `options` are those of urllib3's
         `urlopen`. Raises urllib3's errors.
         """
         ends = None if timeout is None else monotonic() + timeout
@@ -70,7 +69,7 @@ class Peer:
         while True:
             with self._addresses.taken(untried) as address:
                 try:
-                    answer = self._pools[address.where].urlopen(
+                    response = self._pools[address.where].urlopen(
                         method,
                         target,
                         timeout=Timeout(connect=CONNECT_SECONDS, total=left),
@@ -91,12 +90,12 @@ class Peer:
                     elif not untried:
                         raise
                 else:
-                    if answer.headers.get("Connection", "").lower() == "close":
+                    if response.headers.get("Connection", "").lower() == "close":
                         address.eject()
-                    yield answer
+                    yield response
                     return
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for pool in self._pools.values():
             pool.close()

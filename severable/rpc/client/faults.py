@@ -1,4 +1,4 @@
-"""Faults on purpose: calls that wait or fail as if their peer were slow or gone."""
+"""Fault injection: calls that wait or fail as if their peer were slow or gone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from severable.topology import Fault
 
 
 class InjectedFault(grpc.UnaryUnaryClientInterceptor):
-    """The last interceptor before the channel, so that every policy takes the fault for the
-    peer's. Delays and aborts are drawn apart, as Istio's fault injection does; a delay uses up the
-    call's time, and makes it late where there is not enough."""
+    """The last interceptor before the channel, so that every policy treats the fault as the
+    peer's. Delays and aborts are drawn independently, as in Istio's fault injection. A delay uses
+    the call's time; a call without enough time exceeds its deadline."""
 
     def __init__(self, fault: Fault, chance: Callable[[], float] = random.random) -> None:
         self._fault, self._chance = fault, chance

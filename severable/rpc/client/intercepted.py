@@ -1,8 +1,8 @@
-"""A channel on which interceptors hold: what `grpc.intercept_channel` does, at a third of its cost.
+"""A channel with interceptors: what `grpc.intercept_channel` does, at a third of its cost.
 
 The interceptors are gRPC's own (`grpc.UnaryUnaryClientInterceptor`). gRPC's way builds a future
-and several wrappers for every call; a call on the local channel would cost more in these than in
-all that it does.
+and several wrappers for every call, which would cost more than the rest of a call on the local
+channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from severable.rpc.outcome import CompletedCall, Metadata, UnaryCall, UnaryChann
 
 
 class Details(NamedTuple):
-    """What interceptors are told of a call: gRPC's ClientCallDetails. `_replace` changes some."""
+    """The details of a call for interceptors: gRPC's ClientCallDetails. `_replace` changes some."""
 
     method: str
     timeout: float | None = None  # seconds
@@ -28,7 +28,7 @@ class Details(NamedTuple):
 
 
 class InterceptedChannel(UnaryChannel):
-    """A channel whose calls go through interceptors, the first outermost."""
+    """A channel whose calls pass through interceptors, the first outermost."""
 
     def __init__(
         self, channel: grpc.Channel, interceptors: Sequence[grpc.UnaryUnaryClientInterceptor]
@@ -45,7 +45,7 @@ class InterceptedChannel(UnaryChannel):
 
 
 class InterceptedCall(UnaryCall):
-    """One method of a stub, on such a channel."""
+    """One method of a stub on an intercepted channel."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class InterceptedCall(UnaryCall):
         interceptors: Sequence[grpc.UnaryUnaryClientInterceptor],
     ) -> None:
         self._method, self._called = method, called
-        self._call: Any = self._answered
-        self._begin: Any = self._begun
+        self._call: Any = self._completed
+        self._begin: Any = self._started
         for interceptor in reversed(interceptors):
             intercept: Any = interceptor.intercept_unary_unary
             self._call = partial(intercept, self._call)
@@ -67,11 +67,11 @@ class InterceptedCall(UnaryCall):
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return self._begin(Details(self._method, *args, **kwargs), request)
 
-    def _answered(self, details: Details, request: Any) -> Any:
+    def _completed(self, details: Details, request: Any) -> Any:
         try:
             return CompletedCall(self._called(request, *details[1:]))
         except grpc.RpcError as error:
-            return error  # on every channel it is a Call and a Future, too
+            return error  # on every channel it is also a Call and a Future
 
-    def _begun(self, details: Details, request: Any) -> Any:
+    def _started(self, details: Details, request: Any) -> Any:
         return self._called.future(request, *details[1:])

@@ -1,7 +1,7 @@
 """The local channel: a grpc.Channel that runs the servicer in this process and thread.
 
-Requests and answers are serialised and parsed all the same, so that what works here
-works over a wire.
+Requests and responses are still serialized and parsed, so that what works here also works over a
+network.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import grpc
 
 from severable.rpc import deadline
 from severable.rpc.outcome import CallError, Metadata, UnaryCall, UnaryChannel
-from severable.rpc.server.served import answer, handler_of
+from severable.rpc.server.servicer_context import execute, handler_of
 
 
 class LocalCall(UnaryCall):
-    """One method of a stub, on the local channel."""
+    """One method of a stub on the local channel."""
 
     def __init__(
         self,
@@ -28,15 +28,15 @@ class LocalCall(UnaryCall):
     ) -> None:
         self._method, self._serialize, self._deserialize = method, serialize, deserialize
 
-    def ask(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
+    def call(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
         handler = handler_of(self._method)
         started = monotonic()
         received = handler.request_deserializer(self._serialize(request))
         with deadline.serving_a_call(timeout):
-            said = answer(handler, received, metadata)
+            response = execute(handler, received, metadata)
         if timeout is not None and monotonic() - started > timeout:
             raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-        return self._deserialize(handler.response_serializer(said))
+        return self._deserialize(handler.response_serializer(response))
 
 
 class LocalChannel(UnaryChannel):

@@ -1,4 +1,4 @@
-"""What holds for every call on every channel, as gRPC client interceptors."""
+"""The policies of every call on every channel, as gRPC client interceptors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from severable.telemetry.tracing import traced
 from severable.topology import Policy
 from severable.topology.contracts import repeatable
 
-UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+RETRYABLE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class CallInTransaction(RuntimeError):
     """A bug: a call was made inside a database transaction.
 
-    The transaction would hold its locks for as long as somebody else takes, and could not
-    undo the call when it rolls back.
+    The transaction would hold its locks until the callee responds, and a rollback could not undo
+    the call.
     """
 
 
 def refuse_in_transaction(method: str) -> None:
-    """Raise CallInTransaction where this thread has a transaction open."""
+    """Raise CallInTransaction if this thread has a transaction open."""
     connection: Any = transaction.get_connection()
     if not connection.in_atomic_block:
         return
@@ -39,7 +39,7 @@ def refuse_in_transaction(method: str) -> None:
 
 
 class Deadline(grpc.UnaryUnaryClientInterceptor):
-    """Gives every call a timeout: its own or the default, cut to what the caller has left."""
+    """Give every call a timeout: its own or the default, at most the caller's remaining time."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -57,7 +57,7 @@ class Deadline(grpc.UnaryUnaryClientInterceptor):
 
 
 class OutsideTransactions(grpc.UnaryUnaryClientInterceptor):
-    """Refuses calls inside a transaction, in production too."""
+    """Reject calls inside a transaction, also in production."""
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
@@ -67,19 +67,17 @@ class OutsideTransactions(grpc.UnaryUnaryClientInterceptor):
 
 
 class Retry(grpc.UnaryUnaryClientInterceptor):
-    """Asks again where nobody answered the phone, for methods that may be repeated.
+    """Retry UNAVAILABLE and CANCELLED for idempotent methods.
 
-    Also where the call came back cancelled: no caller here cancels, so it was a server that had
-    just stopped.
+    CANCELLED too, because callers here never cancel: it comes from a server that has just stopped.
 
-    Only the outermost caller does: whoever is serving a call itself leaves it to its own caller,
-    or retries of several layers would multiply. A budget keeps all retries to a part of all calls
-    (the retry budget of Envoy and Finagle), so that they never become the load that keeps a peer
-    down.
+    Only the outermost caller retries: code that serves a call leaves it to its own caller, or the
+    retries of several layers would multiply. A budget limits retries to a share of all calls (the
+    retry budget of Envoy and Finagle), so that retries cannot keep a peer overloaded.
     """
 
     FIRST_WAIT = 0.05
-    RESERVE = 3.0  # retries that a quiet caller may make all the same
+    RESERVE = 3.0  # retries that a caller with few calls may still make
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -103,7 +101,7 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
         return outcome
 
     def _may_repeat(self, method: str, outcome: Any) -> bool:
-        if not outcome.done() or outcome.code() not in UNANSWERED:
+        if not outcome.done() or outcome.code() not in RETRYABLE_CODES:
             return False
         if deadline.serving() or not repeatable(method):
             return False
@@ -115,8 +113,8 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
 
 
 class Breaker(grpc.UnaryUnaryClientInterceptor):
-    """Stops calling whoever does not answer: after so many failures in a row all calls fail at
-    once for a while, then a single one goes to try, and its outcome decides."""
+    """Stop calling a peer that does not respond: after so many failures in a row all calls fail
+    at once for a while, then the outcome of a single trial decides."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float] = monotonic) -> None:
         self._policy = policy
@@ -126,22 +124,24 @@ class Breaker(grpc.UnaryUnaryClientInterceptor):
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
-        era = self._enter()
-        if era is None:
+        epoch = self._enter()
+        if epoch is None:
             return CallError(grpc.StatusCode.UNAVAILABLE, "the circuit is open")
         try:
             outcome = continuation(details, request)
         except BaseException:
-            self._give_up(era)
+            self._give_up(epoch)
             raise
         usual = self._policy.timeout_of(details.method)
-        patient = details.timeout is None or details.timeout >= 0.9 * usual
-        outcome.add_done_callback(lambda done: self._leave(era, _silent(done.code(), patient)))
+        long_enough = details.timeout is None or details.timeout >= 0.9 * usual
+        outcome.add_done_callback(
+            lambda done: self._leave(epoch, _is_failure(done.code(), long_enough))
+        )
         return outcome
 
 
 class Bulkhead(grpc.UnaryUnaryClientInterceptor):
-    """Lets so many calls be under way at once: a slow peer must not take all our threads."""
+    """Limit the calls in flight: a slow peer must not use up all threads of this process."""
 
     def __init__(self, policy: Policy) -> None:
         self._free = threading.BoundedSemaphore(policy.concurrency)
@@ -150,7 +150,7 @@ class Bulkhead(grpc.UnaryUnaryClientInterceptor):
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
         if not self._free.acquire(blocking=False):
-            return CallError(grpc.StatusCode.UNAVAILABLE, "too many calls are under way")
+            return CallError(grpc.StatusCode.UNAVAILABLE, "too many calls are in flight")
         try:
             outcome = continuation(details, request)
         except BaseException:
@@ -160,18 +160,18 @@ class Bulkhead(grpc.UnaryUnaryClientInterceptor):
         return outcome
 
 
-def _silent(code: grpc.StatusCode, patient: bool) -> bool:
-    # Whoever is given little time and does not make it is not down.
+def _is_failure(code: grpc.StatusCode, long_enough: bool) -> bool:
+    # A timeout counts only if the call had at least 90 % of the default timeout.
     return code is grpc.StatusCode.UNAVAILABLE or (
-        patient and code is grpc.StatusCode.DEADLINE_EXCEEDED
+        long_enough and code is grpc.StatusCode.DEADLINE_EXCEEDED
     )
 
 
 class Identity(grpc.UnaryUnaryClientInterceptor):
-    """Shows the callee who calls, for whom, and in which trace."""
+    """Send the caller, the actor and the trace of each call in its metadata."""
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
-        metadata = (*(details.metadata or ()), *identity.shown(), *traced())
+        metadata = (*(details.metadata or ()), *identity.auth_metadata(), *traced())
         return continuation(details._replace(metadata=metadata), request)

@@ -18,11 +18,11 @@ from severable.rpc.transcoding import Rule, error_from, rule, to_http
 from severable.topology.contracts import repeatable
 
 CONNECTIONS = 16  # to one address; more calls wait for one to be free, within their deadline
-LARGEST = 4 * 1024 * 1024  # bytes of a message, as in gRPC
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # as in gRPC
 
 
 class RestChannel(UnaryChannel):
-    """A channel to one deployment, at addresses such as "127.0.0.1:8004"."""
+    """A channel to one deployment at addresses such as "127.0.0.1:8004"."""
 
     def __init__(self, *addresses: str, name: str = "") -> None:
         self._peer = Peer(addresses, CONNECTIONS, name)
@@ -42,7 +42,7 @@ class RestChannel(UnaryChannel):
 
 
 class RestCall(UnaryCall):
-    """One method of a stub, on the REST channel."""
+    """One method of a stub on the REST channel."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class RestCall(UnaryCall):
     ) -> None:
         self._peer, self._rule, self._deserialize = peer, rule, deserialize
 
-    def ask(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
+    def call(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
         if not isinstance(request, self._rule.request):
             raise TypeError(f"{self._rule.method} takes a {self._rule.request.__name__}")
         path, body = to_http(self._rule, request)
-        if body and len(body) > LARGEST:
+        if body and len(body) > MAX_MESSAGE_BYTES:
             raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, "the request is too large")
-        answer = self._send(path, body, timeout, dict(metadata))
-        if answer.status != 200:
-            raise CallError(*error_from(answer.status, answer.data))
-        return self._parse(answer.data)
+        response = self._send(path, body, timeout, dict(metadata))
+        if response.status != 200:
+            raise CallError(*error_from(response.status, response.data))
+        return self._parse(response.data)
 
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         run = contextvars.copy_context().run
@@ -76,7 +76,7 @@ class RestCall(UnaryCall):
         if timeout is not None:
             headers["Grpc-Timeout"] = f"{max(1, int(timeout * 1000))}m"
         try:
-            with self._peer.ask(
+            with self._peer.request(
                 self._rule.verb,
                 path,
                 repeatable=repeatable(self._rule.method),
@@ -84,31 +84,31 @@ class RestCall(UnaryCall):
                 pool_timeout=timeout,
                 body=body,
                 headers=headers,
-            ) as answer:
-                return answer
+            ) as response:
+                return response
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-            code, said = grpc.StatusCode.UNAVAILABLE, "nobody listens"
+            code, detail = grpc.StatusCode.UNAVAILABLE, "cannot connect to the peer"
         except urllib3.exceptions.ReadTimeoutError:
-            code, said = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
+            code, detail = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
         except urllib3.exceptions.EmptyPoolError:
-            code, said = grpc.StatusCode.DEADLINE_EXCEEDED, "no connection was free in time"
+            code, detail = grpc.StatusCode.DEADLINE_EXCEEDED, "no connection was free in time"
         except urllib3.exceptions.HTTPError as error:
-            code, said = grpc.StatusCode.UNAVAILABLE, type(error).__name__
-        raise CallError(code, said)
+            code, detail = grpc.StatusCode.UNAVAILABLE, type(error).__name__
+        raise CallError(code, detail)
 
     def _parse(self, data: bytes) -> Any:
         message = self._deserialize(b"")
         try:
             return json_format.Parse(data, message, ignore_unknown_fields=True)
         except (json_format.ParseError, UnicodeDecodeError):
-            raise CallError(grpc.StatusCode.INTERNAL, "the answer is no such message") from None
+            raise CallError(grpc.StatusCode.INTERNAL, "the response is malformed") from None
 
 
 class RestFuture(CallError):
-    """A call that is under way in another thread."""
+    """A call that runs in another thread."""
 
     def __init__(self, future: Future[Any]) -> None:
-        super().__init__(grpc.StatusCode.UNKNOWN, "under way")
+        super().__init__(grpc.StatusCode.UNKNOWN, "in flight")
         self._future = future
 
     def result(self, timeout: float | None = None) -> Any:

@@ -30,17 +30,17 @@ S = TypeVar("S")
 BALANCED = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": ""},  # of gRFC A17: the server says when it is leaving
+        "healthCheckConfig": {"serviceName": ""},  # gRFC A17: the server says when it drains
     }
 )
 
 
 @cache
 def stub(stub_class: Callable[[grpc.Channel], S], context: str | None = None) -> S:
-    """A client of a contract: the generated Stub, on the channel that leads to its context.
+    """Return a client of a contract: the generated Stub, on the channel to its context.
 
     `context` names the context for a contract that every context serves (EventFeed); for all
-    others the contract's own package says it. Calls raise grpc.RpcError, of which
+    others the contract's own package names it. Calls raise grpc.RpcError, from which
     `severable.errors.from_error` makes a domain error unless the outcome is unknown. Calls inside a
     transaction raise CallInTransaction.
     """
@@ -48,14 +48,14 @@ def stub(stub_class: Callable[[grpc.Channel], S], context: str | None = None) ->
 
 
 def owner_of(stub_class: Callable[[grpc.Channel], Any]) -> str:
-    """Return the context whose contract a generated Stub is of."""
+    """Return the context whose contract a generated Stub belongs to."""
     package = stub_class.__module__.rpartition(".")[2].removesuffix("_pb2_grpc")
     return settings.TOPOLOGY.context_of(package).name
 
 
 @cache
 def channel_to(context: str) -> grpc.Channel:
-    """Return the channel to a context, with all policies, as placement and CHANNEL have it."""
+    """Return the channel to a context, with all policies, as placement and CHANNEL define it."""
     peer = settings.TOPOLOGY.where(settings.PLACEMENT, context)
     policy = settings.TOPOLOGY.policies[context]
     fault = settings.TOPOLOGY.faults.get(context)
@@ -72,7 +72,7 @@ def channel_to(context: str) -> grpc.Channel:
 def policed(
     channel: grpc.Channel, policy: Policy, *more: grpc.UnaryUnaryClientInterceptor
 ) -> grpc.Channel:
-    """A channel on which the policies hold that hold on all, and more."""
+    """Return a channel with the policies that all channels have, and the interceptors in `more`."""
     policies = (
         OutsideTransactions(),
         Deadline(policy),
@@ -85,14 +85,14 @@ def policed(
 
 
 def grpc_channel(*addresses: str, name: str = "") -> grpc.Channel:
-    """gRPC's own channel to addresses such as "127.0.0.1:50064", or to all that a name stands for.
+    """Return gRPC's own channel to addresses such as "127.0.0.1:50064", or to all of a DNS name.
 
-    Calls go to each in turn that is connected and says that it is healthy. gRPC itself sends a
-    call to another where it knows that the first has not seen it (the "transparent retries" of
-    gRFC A6); no other retry is configured. With TLS, `name` is the deployment that the
-    peer's certificate must name.
+    Calls go in turn to each address that is connected and healthy. gRPC itself sends a call to
+    another one if it knows that the first has not seen it (the "transparent retries" of gRFC A6);
+    no other retry is configured. With TLS, `name` is the deployment that the peer's certificate
+    must name.
     """
-    # Made when first used, so after any fork. A peer that comes back is found within half a second.
+    # Created on first use, so after any fork. A peer that comes back is found in half a second.
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),

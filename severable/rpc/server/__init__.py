@@ -1,1 +1,1 @@
-"""The serving side: servicers, and who may call them."""
+"""The server side: servicers, and the check of their callers."""

@@ -1,4 +1,4 @@
-"""Where calls from other deployments come in, over gRPC and REST alike."""
+"""The entry of calls from other deployments, the same for gRPC and REST."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from severable.telemetry.correlation import correlated
 
 
 @contextmanager
-def entered(method: str, metadata: Mapping[str, str], seconds: float | None) -> Iterator[None]:
-    """Everything inside is done for a caller that has proved by its metadata that it is of this
-    shop and may call this method, and in the time that it has left. Raises NotAuthenticated."""
+def authenticated_call(
+    method: str, metadata: Mapping[str, str], seconds: float | None
+) -> Iterator[None]:
+    """Verify that the caller is a deployment of this shop and may call this method. Run the block
+    as its actor, within its remaining `seconds`. Raises NotAuthenticated."""
     caller = identity.verified(metadata)
     if not _may_call(caller, method):
         raise identity.CallNotAllowed(caller, method)

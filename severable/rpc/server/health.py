@@ -1,7 +1,7 @@
-"""gRPC's health service: whether this server takes calls. To be asked, or to be watched.
+"""gRPC's health service, which clients check or watch: whether this server takes calls.
 
-grpcio's own waits, with its lock held, for a message to be sent, by the very thread that waits for
-that lock where another watcher has just gone (grpc/grpc#43403): the server then stands still.
+grpcio's own has a deadlock (grpc/grpc#43403): it waits, with its lock held, for a message to be
+sent by a thread that waits for the same lock if another watcher has just disconnected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Serving, until `leave`: the server as a whole ("") and each of its services."""
+    """The status of the server ("") and of each of its services: SERVING until `leave`."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = {"", *services}
@@ -27,40 +27,40 @@ class Health(health_pb2_grpc.HealthServicer):
         self._lock = threading.Lock()
 
     def leave(self) -> None:
-        """Not serving from now on. Returns when all who watch have been told."""
+        """Set the status to NOT_SERVING. Returns when all watchers are notified."""
         with self._lock:
             self._status = HealthCheckResponse.NOT_SERVING
             watchers = list(self._watchers)
-        for tell in watchers:
-            tell()
+        for notify in watchers:
+            notify()
 
     def Check(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:
         if request.service not in self._services:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
-        return self._answer(request)
+        return self._response(request)
 
     def Watch(self, request: HealthCheckRequest, context: Any, send: Callable[..., None]) -> None:
-        """Takes no thread: returns at once, and `send` sends what there is to say until the
-        watcher goes."""
+        """Send the status now and when it changes, until the watcher disconnects. Return at once
+        and use no thread."""
         one_at_a_time = threading.Lock()
 
-        def tell() -> None:
+        def notify() -> None:
             with one_at_a_time:
-                send(self._answer(request))
+                send(self._response(request))
 
-        def forget() -> None:
+        def remove() -> None:
             with self._lock:
-                self._watchers.discard(tell)
+                self._watchers.discard(notify)
 
         with self._lock:
-            self._watchers.add(tell)
-        if not context.add_callback(forget):  # it has gone already
-            forget()
-        tell()
+            self._watchers.add(notify)
+        if not context.add_callback(remove):  # it has disconnected already
+            remove()
+        notify()
 
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
 
-    def _answer(self, request: HealthCheckRequest) -> HealthCheckResponse:
+    def _response(self, request: HealthCheckRequest) -> HealthCheckResponse:
         known = request.service in self._services
         return HealthCheckResponse(
             status=self._status if known else HealthCheckResponse.SERVICE_UNKNOWN

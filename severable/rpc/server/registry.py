@@ -1,4 +1,4 @@
-"""The servicers of this process, and the one way in which their methods are run."""
+"""The servicers of this process, and the function that runs their methods."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 
 
 class Registry(grpc.Server):
-    """A "server" that the generated add_XServicer_to_server functions register with.
+    """A grpc.Server for the generated add_XServicer_to_server functions.
 
-    It listens nowhere: channels look methods up in it.
+    It does not listen: channels look up methods in it.
     """
 
     def __init__(self) -> None:
@@ -32,34 +32,34 @@ class Registry(grpc.Server):
             self._handlers[f"/{service_name}/{name}"] = handler
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """Generated code calls this too, with the same methods, which are registered by name."""
+        """Do nothing: generated code also registers the same methods by name."""
 
     def find(self, method: str) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a full method name such as "/user.UserService/GetUser"."""
+        """Return the handler of a full method name such as "/user.UserService/GetUser"."""
         return self._handlers.get(method)
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The full names of all that is served here, such as "user.UserService"."""
+        """Return the full names of all services, such as "user.UserService"."""
         return tuple(self._services)
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The full names of all methods, such as "/user.UserService/GetUser"."""
+        """Return the full names of all methods, such as "/user.UserService/GetUser"."""
         return tuple(self._handlers)
 
     def serve_on(self, server: grpc.Server) -> None:
-        """Register all of it with a server that does listen."""
+        """Register all services with a server that listens."""
         for name, handlers in self._services.items():
             generic = grpc.method_handlers_generic_handler(name, dict(handlers))
             server.add_generic_rpc_handlers((generic,))
             server.add_registered_method_handlers(name, handlers)
 
-    def _listens_nowhere(self, *args: Any, **kwargs: Any) -> Any:
+    def _not_a_server(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("the registry of servicers is not a server")
 
-    add_insecure_port = add_secure_port = start = stop = _listens_nowhere
-    wait_for_termination = _listens_nowhere
+    add_insecure_port = add_secure_port = start = stop = _not_a_server
+    wait_for_termination = _not_a_server
 
 
 registry = Registry()
@@ -68,7 +68,7 @@ registry = Registry()
 def serve(
     add_to_server: Callable[[Any, grpc.Server], None],
 ) -> Callable[[type[Any]], type[Any]]:
-    """Class decorator: this servicer is the implementation of its contract in this process.
+    """Return a class decorator that registers a servicer for its contract in this process.
 
     @serve(add_UserServiceServicer_to_server)
     class UserServicer(UserServiceServicer): ...
@@ -81,26 +81,27 @@ def serve(
     return register
 
 
-def run(behaviour: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
-    """Run a servicer's method: a refusal becomes a status, a bug becomes INTERNAL and a log line.
+def run(behavior: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
+    """Run a servicer's method. A domain error becomes its status, any other exception INTERNAL
+    and a log entry.
 
-    Every channel's serving side goes through here, so that errors are alike on all.
+    Every channel uses this on the server side, so that errors are the same on all.
     """
     try:
-        return behaviour(request, context)
-    except DomainError as refusal:
-        context.abort_with_status(to_grpc(refusal))
+        return behavior(request, context)
+    except DomainError as error:
+        context.abort_with_status(to_grpc(error))
     except NotImplementedError:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody here serves this")
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented here")
     except OutcomeUnknown as error:
-        # Not UNAVAILABLE: this context is there. Whoever asked for it all may ask again.
+        # Not UNAVAILABLE: this context is up. The outermost caller may retry.
         context.abort(grpc.StatusCode.ABORTED, str(error))
     except grpc.RpcError as error:
-        # What this context had asked another one: its "no" and its silence are ours too.
-        answer = from_error(error)
-        if answer:
-            context.abort_with_status(to_grpc(answer))
+        # This context had called another one: pass on its domain error or its status.
+        domain_error = from_error(error)
+        if domain_error:
+            context.abort_with_status(to_grpc(domain_error))
         context.abort(error.code(), error.details() or "")
     except Exception:
-        log.exception("%s failed", getattr(behaviour, "__qualname__", behaviour))
+        log.exception("%s failed", getattr(behavior, "__qualname__", behavior))
         context.abort(grpc.StatusCode.INTERNAL, "internal error")

@@ -16,28 +16,28 @@ from grpc_reflection.v1alpha import reflection
 
 from severable.rpc import identity
 from severable.rpc.server import health
-from severable.rpc.server.entry import entered
+from severable.rpc.server.entry import authenticated_call
 from severable.rpc.server.registry import registry, run
 from severable.telemetry.tracing import span
 
 log = logging.getLogger(__name__)
 
 THREADS = 16
-WAITING = 48  # calls that may wait for a thread; more are refused at once
-WATCHING = 256  # clients that watch our health, a call each that takes no thread
+WAITING = 48  # calls that may wait for a thread; more are rejected at once
+WATCHING = 256  # clients that watch the health, with a call each that takes no thread
 GRACE_SECONDS = 10.0
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 
 
 class Server:
-    """Listens on an address, serves what this process has registered, and stops in good order."""
+    """The gRPC server: listens on an address, serves the registry, and shuts down gracefully."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._health = health.Health(registry.services)
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
-            interceptors=[Entry()],
+            interceptors=[AuthInterceptor()],
             maximum_concurrent_rpcs=THREADS + WAITING + WATCHING,
         )
         registry.serve_on(self._server)
@@ -46,7 +46,7 @@ class Server:
         reflection.enable_server_reflection(names, self._server)
 
     def start(self) -> None:
-        """Listen. Raises RuntimeError where the address is taken."""
+        """Listen. Raises RuntimeError if the address is in use."""
         host = self.address.rpartition(":")[0]
         self.address = f"{host}:{self._add_port()}"
         self._server.start()
@@ -62,20 +62,20 @@ class Server:
         )
 
     def stop(self, drain: float = 0.0) -> None:
-        """Say that we are going, serve whoever has not heard it for `drain` seconds, let what is
-        under way finish, and end.
+        """Set the health to NOT_SERVING, serve for `drain` more seconds, let calls in flight finish
+        for GRACE_SECONDS, and stop.
 
-        Clients that watch our health (`severable.rpc.client.stubs.grpc_channel`) send nothing more
-        as soon as they hear it. What reaches a server that has stopped is cancelled, and its
-        client cannot know whether it was done.
+        Clients that watch the health (`severable.rpc.client.stubs.grpc_channel`) send no more calls
+        once they are notified. A call that reaches a stopped server is cancelled, and its client
+        cannot know whether it was executed.
         """
         self._health.leave()
         sleep(drain)
         self._server.stop(GRACE_SECONDS).wait()
 
 
-class Entry(grpc.ServerInterceptor):
-    """Lets in whoever proves to be of this shop, and runs the call as every channel does."""
+class AuthInterceptor(grpc.ServerInterceptor):
+    """Authenticate callers as deployments of this shop, and run calls as every channel does."""
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any
@@ -86,21 +86,21 @@ class Entry(grpc.ServerInterceptor):
             return handler
         metadata = dict(handler_call_details.invocation_metadata)
         if handler.unary_unary is None:  # reflection, which streams
-            return handler if _is_of_this_shop(metadata) else _refusing(handler)
+            return handler if _is_of_this_shop(metadata) else _rejecting(handler)
         return grpc.unary_unary_rpc_method_handler(
-            _entering(method, handler.unary_unary, metadata),
+            _authenticated(method, handler.unary_unary, metadata),
             handler.request_deserializer,
             handler.response_serializer,
         )
 
 
-def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
+def _authenticated(method: str, behavior: Any, metadata: dict[str, Any]) -> Callable[..., Any]:
     def call(request: Any, context: Any) -> Any:
         close_old_connections()
         try:
             parent = metadata.get("traceparent", "")
-            with span(method[1:], parent), entered(method, metadata, _seconds(context)):
-                return run(behaviour, request, context)
+            with span(method[1:], parent), authenticated_call(method, metadata, _seconds(context)):
+                return run(behavior, request, context)
         except identity.NotAuthenticated as error:
             context.abort(error.status, str(error))
         finally:
@@ -110,7 +110,7 @@ def _entering(method: str, behaviour: Any, metadata: dict[str, Any]) -> Callable
 
 
 def _seconds(context: Any) -> float | None:
-    # Without a deadline gRPC says "very long", not None.
+    # Without a deadline gRPC returns a very long time, not None.
     left: float | None = context.time_remaining()
     return left if left is not None and left < 3600 else None
 
@@ -123,10 +123,10 @@ def _is_of_this_shop(metadata: dict[str, Any]) -> bool:
     return True
 
 
-def _refusing(handler: Any) -> Any:
-    def refuse(requests: Any, context: Any) -> Any:
+def _rejecting(handler: Any) -> Any:
+    def reject(requests: Any, context: Any) -> Any:
         context.abort(identity.InvalidServiceToken.status, str(identity.InvalidServiceToken()))
 
     return grpc.stream_stream_rpc_method_handler(
-        refuse, handler.request_deserializer, handler.response_serializer
+        reject, handler.request_deserializer, handler.response_serializer
     )

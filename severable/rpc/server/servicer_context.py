@@ -1,4 +1,4 @@
-"""A call as a servicer sees it, where gRPC's own server is not there to say it."""
+"""The execution of a call without gRPC's own server: in this process, or over REST."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from severable.rpc.server.registry import registry, run
 
 
 class _Aborted(Exception):
-    """Leaves the servicer, as gRPC's own abort does."""
+    """Raised to leave the servicer, as gRPC's own abort does."""
 
 
 def handler_of(method: str) -> Any:
-    """Who serves a full method name here. Raises CallError, UNIMPLEMENTED, where nobody does."""
+    """Return the handler of a full method name. Raises CallError, UNIMPLEMENTED, if none has it."""
     handler = registry.find(method)
     if handler is None:
-        raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"nobody here serves {method}")
+        raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here")
     return handler
 
 
-def answer(handler: Any, request: Any, metadata: Metadata = (), peer: str = "local") -> Any:
-    """What a servicer's method says to a request. Raises CallError with what it refused."""
+def execute(handler: Any, request: Any, metadata: Metadata = (), peer: str = "local") -> Any:
+    """Return the response of a servicer's method. Raises CallError if its status is not OK."""
     context = ServicerContext(metadata, peer)
     try:
         response = run(handler.unary_unary, request, context)
@@ -45,7 +45,7 @@ class ServicerContext(grpc.ServicerContext):
         self.trailing: Metadata = ()
 
     def error(self) -> CallError:
-        """What the caller is told, where the status is not OK."""
+        """Return the status as the error that the caller gets."""
         code, details = self.status
         return CallError(code, details, self.trailing)
 
