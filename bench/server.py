@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from django.conf import settings
 from django.urls import path
 
 from bench.users import Users
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from severable.rpc.server.registry import registry
+from severable.rpc.server.server import Server
 from shop import urls
 
 
@@ -34,7 +36,7 @@ class Bare(APIView):
 add_UserServiceServicer_to_server(Users(), registry)
 urls.urlpatterns.insert(0, path("bare", Bare.as_view()))
 
-from shop import serving  # noqa: E402, F401  # listens for gRPC once the servicer is in place
+Server(settings.GRPC_LISTEN).start()  # now that the servicer is in place
 
 _bare = grpc.server(ThreadPoolExecutor(8))
 add_UserServiceServicer_to_server(Users(), _bare)

@@ -21,13 +21,13 @@ from kombu.message import Message
 
 from severable.events.relay import Relay
 from severable.rpc.client.intercepted import InterceptedCall
-from severable.rpc.server import served, server
+from severable.rpc.server import server, servicer_context
 
 DIED = 9  # the exit code
 PLACES: tuple[tuple[str, Any, str], ...] = (
     ("a commit", BaseDatabaseWrapper, "_commit"),
     ("a call", InterceptedCall, "__call__"),
-    ("an answer", served, "run"),
+    ("an answer", servicer_context, "run"),
     ("an answer", server, "run"),
     ("a publish", Relay, "_put"),
     ("an enqueue", Task, "apply_async"),
