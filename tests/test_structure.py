@@ -112,3 +112,16 @@ def test_functions_are_short() -> None:
 def _first_statement(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
     documented = ast.get_docstring(function) and len(function.body) > 1
     return function.body[1 if documented else 0]
+
+
+def test_docstrings_begin_with_what_a_thing_does_or_is() -> None:
+    """A first line such as "Where it stands" leaves the reader to guess what is returned."""
+    wrong = [
+        f"{module_of(file)}.{getattr(node, 'name', '')}: {documented.splitlines()[0]}"
+        for file in sources(PACKAGE, "shop", "apps", "tools")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module)
+        and (documented := ast.get_docstring(node))
+        and documented.split()[0] in {"What", "Who", "Whom", "Whoever", "Whether", "Where", "How"}
+    ]
+    assert wrong == []

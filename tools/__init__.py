@@ -1,1 +1,1 @@
-"""What never runs in production: the development supervisor, documents made of the code."""
+"""Tools that never run in production: the development supervisor, documents made of the code."""

@@ -1,4 +1,4 @@
-"""Who asks whom, and who tells what to whom: read from the code of the contexts and their handlers.
+"""Calls and events between contexts, read from the code of the contexts and their handlers.
 
 The code is read, not run: a call is `stub(XStub).Method`, an event is `record(SomeEvent(...))`.
 What is written so that it cannot be seen is an error, so that the picture is whole.
@@ -177,7 +177,8 @@ class _Source:
                 yield node
 
     def _name(self, node: ast.AST | None) -> str:
-        """What a name stands for, such as "protos.order_pb2.OrderPaid" for `pb.OrderPaid`."""
+        """Return what a name stands for, such as "protos.order_pb2.OrderPaid" for
+        `pb.OrderPaid`."""
         if isinstance(node, ast.Name):
             return self._imports.get(node.id, node.id)
         if isinstance(node, ast.Attribute):
@@ -185,7 +186,7 @@ class _Source:
         return ""
 
     def _attributes(self, value: ast.Call) -> set[str]:
-        """What is asked of a value, at once or through the variable that it is put into."""
+        """Return the attributes of a value that are used, at once or through a variable."""
         found = {node.attr for node in self._all_attributes if node.value is value}
         for function in self._functions:
             names = {name for name, assigned in _assigned(function) if assigned is value}

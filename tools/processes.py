@@ -45,7 +45,7 @@ class Child:
         )
 
     def died(self) -> bool:
-        """Whether it runs no more."""
+        """Return whether it no longer runs."""
         return self.process is not None and self.process.poll() is not None
 
     def end(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What this deployment answers by asking others; `severable.http.serving` finds it here."""
+"""The requests that this deployment forwards; `severable.http.serving` finds this."""
 
 from django.conf import settings
 

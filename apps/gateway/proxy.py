@@ -51,7 +51,7 @@ class Gateway:
         self._composed = URLResolver(RegexPattern(r"^/"), composed)
 
     def upstream(self, path: str) -> Upstream | None:
-        """Who answers at a path; None where it is this process."""
+        """Return the upstream of a path, or None if this process answers it."""
         found = self._routes.match(path)
         if found is None or self._composes(path):
             return None
@@ -162,6 +162,6 @@ def _our_headers(request: HttpRequest) -> dict[str, str]:
 def _without(
     dropped: set[str], connection: str, headers: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """What is left without these, and without those that a Connection header names."""
+    """Return the headers without these, and without those that a Connection header names."""
     dropped = dropped | {name.strip().lower() for name in connection.split(",")}
     return ((name, value) for name, value in headers if name.lower() not in dropped)

@@ -37,7 +37,7 @@ class ProductForm(forms.ModelForm):
 
 
 class RestockForm(BaseDialogForm):
-    """How much came in. The key makes a second click harmless."""
+    """The quantity that came in. The key makes a second click harmless."""
 
     quantity = forms.IntegerField(
         min_value=1, max_value=1_000_000, widget=UnfoldAdminIntegerFieldWidget

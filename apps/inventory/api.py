@@ -98,7 +98,7 @@ class Check(APIView):
 
     @extend_schema(request=CheckSerializer, responses=StockListSerializer)
     def post(self, request: Request) -> Response:
-        """Whether there is enough stock. Nothing is held."""
+        """Check whether there is enough stock. Nothing is reserved."""
         items = validated(CheckSerializer, request)["items"]
         stock = queries.stock([(item["sku"], item["quantity"]) for item in items])
         return Response({"enough": all(line["enough"] for line in stock), "items": stock})

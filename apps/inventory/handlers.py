@@ -1,4 +1,4 @@
-"""What inventory does when others tell it something, and by the clock."""
+"""Inventory's subscriptions to events, and its periodic work."""
 
 from uuid import UUID
 

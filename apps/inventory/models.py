@@ -6,7 +6,7 @@ from django.utils import timezone
 
 
 class Product(models.Model):
-    """What is sold. `available` may be ordered, `held` is promised to orders under way."""
+    """A product on sale. `available` may be ordered, `held` is promised to orders in progress."""
 
     sku = models.CharField(max_length=40, primary_key=True)
     name = models.CharField(max_length=200)
@@ -37,7 +37,7 @@ class Product(models.Model):
 
 
 class Reservation(models.Model):
-    """What is held for an order. Once released it stays so. One that has expired can be sold, if
+    """Stock held for an order. Once released it stays so. One that has expired can be sold, if
     there is stock, or released. An order that asks for either again is refused."""
 
     class State(models.TextChoices):

@@ -1,4 +1,4 @@
-"""What can be asked about products and stock."""
+"""Reads of products and stock."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What can be done with products and stock."""
+"""Commands on products and stock."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -154,7 +154,7 @@ def release(*, order_id: UUID) -> None:
 
 @transaction.atomic
 def sell(*, order_id: UUID) -> None:
-    """What was held for an order has been paid. Where the hold had expired it is taken anew, or
+    """Sell what was held for a paid order. If the reservation had expired it is taken anew, or
     InsufficientStock raised."""
     reservation = Reservation.objects.select_for_update().get(order_id=order_id)
     if reservation.state in (State.SOLD, State.RELEASED):

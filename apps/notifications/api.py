@@ -20,7 +20,7 @@ class NotificationSerializer(serializers.ModelSerializer[Notification]):
 
 
 class Notifications(generics.ListAPIView[Notification]):
-    """What you were told, newest first."""
+    """List your notifications, newest first."""
 
     queryset = Notification.objects.none()
     throttle_classes = [ReadLimit]

@@ -1,4 +1,4 @@
-"""What customers are told, and when."""
+"""Subscriptions that write mails to customers."""
 
 from dataclasses import dataclass
 from typing import Any

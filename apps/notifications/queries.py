@@ -1,4 +1,4 @@
-"""What can be asked about notifications."""
+"""Reads of notifications."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What can be done with notifications.
+"""Commands on notifications.
 
 What is guaranteed of mails: each event has its mail written once, with the delivery of the event,
 or not at all where the customer wants none. A written mail is sent until the mail server takes it,

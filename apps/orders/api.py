@@ -129,7 +129,7 @@ def _staff(request: Request) -> bool:
 
 
 def _preferred(request: Request) -> tuple[bool, float]:
-    """Whether to wait for the outcome, and for how many seconds (RFC 7240)."""
+    """Return whether to wait for the outcome, and for how many seconds (RFC 7240)."""
     preferences: dict[str, str] = {}
     for preference in request.headers.get("Prefer", "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
@@ -225,7 +225,7 @@ class Ship(Idempotent):
 class Timeline(APIView):
     @extend_schema(responses=MomentSerializer(many=True))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """What happened to an order, and what has yet to happen."""
+        """Show what happened to an order, and what has yet to happen."""
         order = visible(request, order_id)
         moments = queries.timeline(order, internals=_staff(request))
         return Response(MomentSerializer(moments, many=True).data)

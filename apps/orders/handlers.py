@@ -1,4 +1,4 @@
-"""What orders do when something has happened, here or elsewhere."""
+"""Orders' subscriptions to events."""
 
 from uuid import UUID
 

@@ -18,7 +18,7 @@ class IllegalTransition(Conflict):
 
 
 class Order(models.Model):
-    """What a customer wants."""
+    """A customer's order."""
 
     class Status(models.TextChoices):
         PENDING = "pending"

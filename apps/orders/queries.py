@@ -1,4 +1,4 @@
-"""What can be asked about orders."""
+"""Reads of orders."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -26,7 +26,7 @@ class UnknownUser(Invalid):
 def data(
     order_id: UUID, user_id: int, wanted: list[tuple[str, int]], method: str, token: str
 ) -> Data:
-    """What the placing of an order knows from the start."""
+    """Return the data with which the placing of an order starts."""
     return {
         "order_id": str(order_id),
         "user_id": user_id,

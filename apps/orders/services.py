@@ -1,4 +1,4 @@
-"""What can be done with orders."""
+"""Commands on orders."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` refuses of PAYMENT_PROVIDER."""
+"""The check of PAYMENT_PROVIDER by `manage.py check --deploy`."""
 
 import inspect
 from typing import Any

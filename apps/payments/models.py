@@ -87,7 +87,7 @@ class LedgerEntry(models.Model):
 
 
 class TestCharge(models.Model):
-    """What the test provider knows of a charge. A real provider keeps this at its own side."""
+    """A charge of the test provider. A real provider keeps this at its own side."""
 
     class State(models.TextChoices):
         CHARGED = "charged"

@@ -1,4 +1,4 @@
-"""Who moves the money of cards. `settings.PAYMENT_PROVIDER` names one."""
+"""Providers that charge cards. `settings.PAYMENT_PROVIDER` names one."""
 
 import time
 from functools import cache
@@ -18,7 +18,7 @@ class CardDeclined(Declined):
 
 
 class Provider(Protocol):
-    """What a payment provider must offer."""
+    """The interface of a payment provider."""
 
     def charge(self, *, key: UUID, amount: int, currency: str, token: str, timeout: float) -> None:
         """Take money from a card, once for a key. Raises CardDeclined, or OutcomeUnknown after

@@ -1,4 +1,4 @@
-"""What can be asked about payments."""
+"""Reads of payments."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What can be done with payments.
+"""Commands on payments.
 
 A payment has its row before any money moves. What moves it (a provider, the users' store
 credit) is asked outside any transaction, with the payment's id as the key; the outcome is

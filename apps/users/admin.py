@@ -40,7 +40,7 @@ class NewUserForm(UserCreationForm):
 
 
 class UserForm(UserChangeForm):
-    """What tokens allow is ticked, not typed."""
+    """A form in which permissions are ticked, not typed."""
 
     granted = forms.MultipleChoiceField(
         label="Permissions of the API",
@@ -80,7 +80,7 @@ admin.site.password_change_form = OwnPasswordForm
 
 
 class CreditForm(BaseDialogForm):
-    """How much to give, or to take. The key makes a second click harmless."""
+    """The amount to give, or to take. The key makes a second click harmless."""
 
     amount = forms.DecimalField(
         max_digits=12,

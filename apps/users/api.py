@@ -129,7 +129,7 @@ class Users(Idempotent):
 class Me(APIView):
     @extend_schema(responses=UserSerializer)
     def get(self, request: Request) -> Response:
-        """Who you are."""
+        """Show your profile."""
         return Response(UserSerializer(queries.user(caller_id(request))).data)
 
 
@@ -216,7 +216,8 @@ class Credit(Idempotent):
 
 @method_decorator(cache_control(no_store=True), name="dispatch")
 class TokenView(APIView):
-    """What gives or takes tokens, for callers without one. No cache on the way may store it."""
+    """A view that issues or takes tokens, for callers without one. No cache may store its
+    responses."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]

@@ -55,7 +55,8 @@ class User(AbstractUser):
 
     @property
     def permissions(self) -> list[str]:
-        """What their tokens allow, such as "orders:ship". A superuser may all."""
+        """Return the permissions of the user's tokens, such as "orders:ship". A superuser has
+        all."""
         return list(settings.TOPOLOGY.permissions) if self.is_superuser else self.granted
 
     def get_full_name(self) -> str:

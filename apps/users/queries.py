@@ -1,4 +1,4 @@
-"""What can be asked about users."""
+"""Reads of users."""
 
 from apps.users.models import Preferences, User
 from severable.errors import NotFound

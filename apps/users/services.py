@@ -1,4 +1,4 @@
-"""What can be done with users."""
+"""Commands on users."""
 
 from typing import Any
 from uuid import UUID

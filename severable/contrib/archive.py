@@ -99,7 +99,7 @@ def _removable(page: list[Event], before: datetime) -> Iterable[Event]:
 
 
 def _read_by_all() -> dict[str, feed.Position]:
-    """How far all handlers of a type of event have come here, and all who replay it."""
+    """Return how far all handlers of a type of event have read here, and all replays."""
     reached, found = feed.reached(), dict[str, feed.Position]()
     for handler in handlers.registered():
         positions = [reached[handler.name]]

@@ -129,7 +129,7 @@ class Kafka:
 
 
 def topic_of(event: Event) -> str:
-    """Where an event goes: "order-events" for "order.OrderPaid"."""
+    """Return the topic of an event: "order-events" for "order.OrderPaid"."""
     return f"{event.type.partition('.')[0]}-events"
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes in each placement: every web process, found by its service's name."""
+"""Prometheus' targets in each placement: every web process, found by its service's name."""
 
 from __future__ import annotations
 

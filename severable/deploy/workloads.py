@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 class Site(NamedTuple):
-    """Where the processes of a placement reach each other: host:port by deployment."""
+    """The addresses at which a placement's processes reach each other: host:port by deployment."""
 
     http: dict[str, str]
     grpc: dict[str, str]

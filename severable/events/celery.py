@@ -1,4 +1,4 @@
-"""What a Celery application needs to carry events: a transport, and signs of life."""
+"""The parts that a Celery application needs to carry events: a transport, and a heartbeat."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def to_json(message: Message) -> Json:
 
 
 class NewerEvent(Exception):
-    """What an event means has changed, and nobody has told this deployment how."""
+    """The meaning of an event has changed in a way that this deployment does not know."""
 
 
 def to_message(event: events_pb2.Event) -> Message:

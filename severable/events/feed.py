@@ -32,7 +32,8 @@ class Page(NamedTuple):
 
 
 def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> Page:
-    """What a context has recorded of these types after a position: a page of so many events at
+    """Return what a context has appended of these types after a position: a page of so many
+    events at
     the most (0: as many as it gives at once). The feed ends a page by its bytes, too.
 
     Raises grpc.RpcError.
@@ -52,7 +53,8 @@ def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> 
 
 
 def end(source: str) -> Position | None:
-    """How far a context's feed reaches now. None for a context that is deployed in a version that
+    """Return how far a context's feed reaches now. None for a context that is deployed in a
+    version that
     cannot tell.
 
     Raises grpc.RpcError.
@@ -90,7 +92,7 @@ def by_source(handlers: Iterable[Handler]) -> dict[str, list[Handler]]:
 
 
 def reached() -> dict[str, Position]:
-    """How far each handler's feed has been compared with its deliveries."""
+    """Return how far each handler's feed has been compared with its deliveries."""
     found: dict[str, Position] = defaultdict(lambda: START)
     for subscription in Subscription.objects.all():
         found[subscription.handler] = (subscription.transaction_id, subscription.position)
@@ -129,7 +131,7 @@ def missed(reader: str, events: int) -> None:
 
 
 def at(event: events_pb2.Event) -> Position:
-    """Where an event stands in its feed."""
+    """Return the position of an event in its feed."""
     return event.position.transaction, event.position.id
 
 

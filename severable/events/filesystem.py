@@ -34,7 +34,7 @@ class Channel(filesystem.Channel):
         self._listed: defaultdict[str, deque[str]] = defaultdict(deque)  # by queue, still to take
 
     def _folder(self) -> Path:
-        """Where messages lie. One folder for both directions; made again where it is gone."""
+        """Return the folder of messages, for both directions. It is made again if it is gone."""
         folder = Path(self.data_folder_in)
         folder.mkdir(parents=True, exist_ok=True)
         return folder

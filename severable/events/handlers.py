@@ -1,4 +1,4 @@
-"""Who reacts to what: `@on(OrderPaid)` on a plain function of the event."""
+"""Subscriptions to events: `@on(OrderPaid)` on a plain function of the event."""
 
 from __future__ import annotations
 

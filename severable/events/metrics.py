@@ -1,4 +1,4 @@
-"""How events get on, for Prometheus: the figures of `manage.py events status`.
+"""Metrics of events for Prometheus: the figures of `manage.py events status`.
 
 They are of the deployment and come from its database, so any one of its processes can tell.
 """

@@ -40,7 +40,7 @@ def _pair(*values: Any) -> Func:
 
 class EventQuerySet(models.QuerySet["Event"]):
     def after(self, transaction_id: int, position: int) -> EventQuerySet:
-        """What was committed after a position, in commit order.
+        """Return the events that were committed after a position, in commit order.
 
         The order of ids is not the order of commits on PostgreSQL: reading by `id > last` loses
         events. The pair (transaction, id), below the oldest transaction that is still open, loses
@@ -112,7 +112,8 @@ def within(events: Iterable[Event], max_bytes: int) -> list[Event]:
 
 
 class TransactionOffset(models.Model):
-    """What is added to a transaction's id in one run of a PostgreSQL server: the only row."""
+    """The number that is added to a transaction's id in one run of a PostgreSQL server: the
+    only row."""
 
     server = models.CharField(max_length=100, help_text="Which run of which server")
     value = models.BigIntegerField()
@@ -159,7 +160,7 @@ class Delivery(Job):
 
 
 class Subscription(models.Model):
-    """How far the feed of a handler's events has been compared with its deliveries; or, under
+    """The position up to which a handler's feed has been compared with its deliveries; or, under
     the name "replay <handler>", how far a replay has come."""
 
     handler = models.CharField(max_length=100, primary_key=True)
@@ -205,7 +206,7 @@ class RefusedEvent(models.Model):
 
 
 class RelayPosition(models.Model):
-    """How far this database's events have been published."""
+    """The position up to which this database's events have been published."""
 
     name = models.CharField(max_length=50, primary_key=True)
     transaction_id = models.BigIntegerField(default=0)

@@ -34,7 +34,7 @@ def expect(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
 
 
 def forgotten(event: events_pb2.Event, handler: handlers.Handler) -> bool:
-    """Whether an event was delivered so long ago that its delivery has been removed."""
+    """Return whether an event was delivered so long ago that its delivery has been removed."""
     if feed.at(event) > feed.reached()[handler.name]:
         return False
     return not Delivery.objects.filter(event_id=event.id, handler=handler.name).exists()

@@ -61,7 +61,8 @@ def _problem(message: Any) -> str | None:
 
 
 def _dead_letters(name: str) -> Queue:
-    """Where RabbitMQ puts what it has delivered too often: to be looked at, and not for ever. No
+    """Return the queue of what RabbitMQ has delivered too often: to be looked at, and not for
+    ever. No
     event is lost with it; its delivery is parked."""
     return Queue(
         name,

@@ -1,4 +1,4 @@
-"""How events get on in this deployment: what is not published, not compared, not delivered.
+"""The state of events in this deployment: what is not published, not compared, not delivered.
 
 Nothing here reads what is settled, and that is most of every table: all figures come from the
 end of an index or from rows that wait.
@@ -40,7 +40,7 @@ RENUMBER = "see that the database's clock is right, then run `manage.py events r
 
 @dataclass(frozen=True)
 class Lag:
-    """How many events are behind, counted up to MOST, and the oldest one's age in seconds."""
+    """The number of events that are behind, up to MOST, and the oldest one's age in seconds."""
 
     events: int = 0
     seconds: float = 0.0
@@ -100,7 +100,8 @@ class Status:
     gone: list[str]
 
     def problems(self, lag: float) -> Iterator[str]:
-        """What somebody should look at: whatever is parked, silent, or behind by more seconds
+        """Yield what an operator should look at: all that is parked, silent, or behind by more
+        seconds
         than `lag`."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
@@ -137,7 +138,7 @@ class Status:
 
 
 def status() -> Status:
-    """How this deployment's events get on. Asks the contexts that its handlers listen to."""
+    """Return the state of this deployment's events. It calls the contexts of its subscriptions."""
     feeds = _feeds()
     return Status(
         deployment=settings.DEPLOYMENT.name,
@@ -155,7 +156,7 @@ def status() -> Status:
 
 
 def relays() -> dict[str, Lag]:
-    """What has been committed here and not been published, by each relay that ever ran."""
+    """Return what has been committed here and not been published, by each relay that ever ran."""
     reached = {"relay": RelayPosition()} | {r.name: r for r in RelayPosition.objects.all()}
     return {name: _unpublished(relay) for name, relay in reached.items()}
 
@@ -168,7 +169,7 @@ def ahead() -> list[str]:
 
 
 def subscriptions() -> dict[str, Lag | None]:
-    """What each handler's feed has that has not been compared with its deliveries."""
+    """Return what each handler's feed has that has not been compared with its deliveries."""
     return _answered(_feeds())
 
 
@@ -186,14 +187,14 @@ def _answered(feeds: dict[str, Lag | str]) -> dict[str, Lag | None]:
 
 
 def missed() -> dict[str, int]:
-    """How many events the broker has lost so far, by the handler that waited for them."""
+    """Return how many events the broker has lost so far, by the handler that waited for them."""
     names = {handler.name for handler in handlers.registered()}
     found = Subscription.objects.filter(handler__in=names)
     return dict(found.values_list("handler", "missed"))
 
 
 def deliveries() -> Deliveries:
-    """What waits and what is parked."""
+    """Return the deliveries that wait and those that are parked."""
     waiting = Delivery.objects.filter(state=Delivery.State.WAITING)
     parked = Delivery.objects.filter(state=Delivery.State.PARKED).order_by("handler")
     oldest = waiting.order_by("received_at").first()

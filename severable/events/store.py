@@ -126,7 +126,7 @@ def envelope(event: Event) -> events_pb2.Event:
 
 
 def position(event: Event) -> events_pb2.Position:
-    """Where a stored event stands in its database's commit order."""
+    """Return the position of a stored event in its database's commit order."""
     return events_pb2.Position(transaction=event.transaction_id, id=event.position)
 
 

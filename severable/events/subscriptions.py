@@ -36,7 +36,7 @@ def start_all() -> None:
 
 
 def started(source: str, listeners: Iterable[Handler]) -> dict[str, feed.Position]:
-    """How far each handler has read, once those of this source that are new have started. A
+    """Return how far each handler has read, once those of this source that are new have started. A
     handler whose source is too old to tell its end is not among them. Raises grpc.RpcError."""
     reached = dict(feed.reached())
     new = [handler for handler in listeners if handler.name not in reached]
@@ -61,7 +61,8 @@ def present() -> dict[str, list[str]]:
 
 
 def differences(released: Types, now: Types) -> Iterator[str]:
-    """What has changed since a release: what was renamed, as it seems, is gone, gained or new."""
+    """Yield what has changed since a release: what was renamed, as it seems, is gone, gained or
+    new."""
     lost = {name: types for name, types in released.items() if name not in now}
     new = {name: types for name, types in now.items() if name not in released}
     for name, types in list(new.items()):
@@ -102,7 +103,7 @@ def _start(source: str, new: list[Handler]) -> None:
 
 
 def _in_new_database() -> bool:
-    """Whether nothing has been read or published here yet."""
+    """Return whether nothing has been read or published here yet."""
     read = Subscription.objects.exclude(handler__startswith=REPLAY)
     published = RelayPosition.objects.filter(position__gt=0)
     return not (read.exists() or published.exists())

@@ -22,7 +22,8 @@ def on_commit() -> None:
 
 
 def _will_notify() -> bool:
-    """Whether it is planned already, and no savepoint can undo that but one that undoes us, too."""
+    """Return whether it is planned already, and no savepoint undoes that but one that undoes
+    us, too."""
     ours = set(connection.savepoint_ids)
     planned: Any = connection.run_on_commit
     return any(hook is _notify and savepoints <= ours for savepoints, hook, _ in planned)

@@ -115,7 +115,8 @@ def _enqueue_due(model: type[Job], ends: float) -> bool:
 
 
 def _can_run(job: Job) -> bool:
-    """Whether a worker of this deployment can execute a row. If not, it is parked in the end."""
+    """Return whether a worker of this deployment can execute a row. If not, it is parked in the
+    end."""
     try:
         return bool(job.queue)
     except LookupError as error:

@@ -272,7 +272,7 @@ class Job(models.Model):
         )
 
     def backoff(self) -> timedelta:
-        """How long to wait after this attempt: 1, 2, 4 … 60 seconds."""
+        """Return how long to wait after this attempt: 1, 2, 4 … 60 seconds."""
         return timedelta(seconds=min(2 ** min(self.attempts - 1, 6), 60))
 
     def retry_now(self) -> None:

@@ -6,7 +6,7 @@ import logging
 
 
 class Outages:
-    """What does not work at present, by name."""
+    """The parts that do not work at present, by name."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""How the jobs of this deployment get on, by kind: what waits, what fails, what is parked."""
+"""The state of this deployment's jobs by kind: what waits, what fails, what is parked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What `manage.py prepare` refuses: an empty database beside one with data, and one whose tables
+"""Checks of `manage.py prepare`: it refuses an empty database beside one with data, and one
+whose tables
 are those of another version."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a saga consists of."""
+"""The parts of a saga."""
 
 from __future__ import annotations
 

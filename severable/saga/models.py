@@ -57,7 +57,8 @@ class Saga(Job):
 
     @property
     def outcome_was_unknown(self) -> bool:
-        """Whether an earlier attempt may have done the present step, so that a domain error now
+        """Return whether an earlier attempt may have done the present step, so that a domain
+        error now
         does not say that nothing has happened."""
         return self.attempts > self.reached_in
 
@@ -72,7 +73,7 @@ class Saga(Job):
 
 
 class SagaLog(models.Model):
-    """What was tried in a saga, and how it went. Append-only."""
+    """One attempt at a step of a saga, and its outcome. Append-only."""
 
     class Action(models.TextChoices):
         EXECUTE = "execute"

@@ -1,4 +1,4 @@
-"""Where deployments are reached: host:port, one or several, from the file or the environment."""
+"""The addresses of deployments: host:port, one or several, from the file or the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no single entry of topology.toml shows: entries that do not fit together."""
+"""Checks of entries of topology.toml that do not fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What topology.toml must say, beyond what the shop needs to run, before it is deployed."""
+"""Checks of topology.toml before it is deployed, beyond those that the shop needs to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes from one placement to another."""
+"""The differences between two placements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What topology.toml can say, as types that check what they are given."""
+"""The content of topology.toml, as types that check what they are given."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Context:
 
 @dataclass(frozen=True, config=CHECKED)
 class MethodPolicy:
-    """What one method of a contract has instead of its context's policy."""
+    """The timeout and retries of one method, instead of those of its context's policy."""
 
     timeout: Timeout | None = None
     retries: Retries | None = None
@@ -56,7 +56,7 @@ class MethodPolicy:
 
 @dataclass(frozen=True, config=CHECKED)
 class Policy:
-    """How calls to a context are made; topology.toml says what each means."""
+    """The policy of calls to a context; topology.toml says what each value means."""
 
     timeout: Timeout
     retries: Retries
@@ -84,7 +84,7 @@ class Policy:
 
 @dataclass(frozen=True, config=CHECKED)
 class Fault:
-    """What goes wrong on purpose with calls to a context; topology.toml says what each means."""
+    """Faults on purpose in calls to a context; topology.toml says what each value means."""
 
     delay: Seconds = 0.0
     delay_percent: Percent = 0.0
@@ -107,7 +107,7 @@ class Cached:
 
 @dataclass(frozen=True, config=CHECKED)
 class Process:
-    """How many processes of a kind a deployment has, and what each is given."""
+    """The number of a deployment's processes of one kind, and the resources of each."""
 
     replicas: Count
     max_replicas: Count  # that autoscaling may make of them
@@ -133,7 +133,7 @@ class Processes:
 
 @dataclass(frozen=True, config=CHECKED)
 class Edge:
-    """What stands between clients and the shop."""
+    """The proxy between clients and the shop."""
 
     host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
     timeout: Timeout  # for a whole answer
@@ -145,7 +145,7 @@ class Edge:
 
 @dataclass(frozen=True, config=CHECKED)
 class Deploy:
-    """What all deployments share when they are not started from a checkout."""
+    """Settings that all deployments share when they are not started from a checkout."""
 
     image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][\w./:-]*:[\w][\w.-]{0,127}$")]
     namespace: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
@@ -168,7 +168,8 @@ class Deployment:
 
     @property
     def inside(self) -> bool:
-        """Whether only other deployments reach its HTTP, and it speaks TLS where they do. In front
+        """Return whether only other deployments reach its HTTP, and it speaks TLS if they do.
+        In front
         of the gateway is whatever ends the TLS of the outside."""
         return ENTRY not in self.contexts
 

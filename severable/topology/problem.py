@@ -1,4 +1,4 @@
-"""What is wrong with a topology, and where in the file it says so."""
+"""A fault of a topology, with its place in the file."""
 
 from __future__ import annotations
 

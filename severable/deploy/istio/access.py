@@ -1,4 +1,4 @@
-"""Who may call what in the mesh: nobody, but for the calls of the contracts and the edge."""
+"""Access in the mesh: none, but for the calls of the contracts and the edge."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MAX_EJECTION_PERCENT = 50  # of a callee's pods: the others get the calls
 
 
 class Handling(NamedTuple):
-    """How calls of a method are made."""
+    """The timeout, retries and faults of the calls of a method."""
 
     timeout: float
     retries: int

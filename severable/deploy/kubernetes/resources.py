@@ -1,4 +1,4 @@
-"""What all Kubernetes resources have in common: their shape, labels and names."""
+"""The shape, labels and names that all Kubernetes resources have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a deployment is reached, scaled and kept available."""
+"""Services, autoscalers and disruption budgets of a deployment."""
 
 from __future__ import annotations
 

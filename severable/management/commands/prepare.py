@@ -115,6 +115,6 @@ class Command(BaseCommand):
 
 
 def _in_var() -> bool:
-    """Whether the database is a file among all that is written at run time."""
+    """Return whether the database is a file among all that is written at run time."""
     name = str(connection.settings_dict["NAME"])
     return connection.vendor == "sqlite" and name.startswith(str(VAR))
