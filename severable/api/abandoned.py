@@ -30,7 +30,7 @@ class Abandoned:
         """Release the lock of a claim in the background."""
         with self._lock:
             self._until[key.operation_id, key.claim] = monotonic() + LOCK.total_seconds()
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="abandoned", daemon=True)
                 self._thread.start()
 

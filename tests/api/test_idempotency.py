@@ -261,10 +261,11 @@ def restock(client: APIClient, key: str = KEY) -> Any:
 
 
 @pytest.fixture
-def stocker(make_user: MakeUser, mug: Product, client_for: ClientFor) -> APIClient:
+def stocker(make_user: MakeUser, mug: Product, client_for: ClientFor) -> Iterator[APIClient]:
     made = client_for(make_user("stocker", granted=["inventory:write"]))
     made.raise_request_exception = False
-    return made
+    yield made
+    abandoned.wait()  # its thread must not meet the next test's database
 
 
 @pytest.mark.django_db(transaction=True)
