@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -69,7 +70,7 @@ INSTALLED_APPS = [
     "severable.caching",
     "severable.api",
     "severable.admin",
-    *(["tools"] if DEVELOPMENT else []),
+    *(["tools"] if DEVELOPMENT and find_spec("tools") else []),  # the image has none
     *(f"apps.{context}" for context in DEPLOYMENT.contexts),
 ]
 
