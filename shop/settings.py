@@ -105,7 +105,6 @@ TEMPLATES = [
 
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
-APPEND_SLASH = True
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -162,7 +161,6 @@ SIGN_IN_FAILURES_IN_ALL = env.int("SIGN_IN_FAILURES_IN_ALL", 100)  # from all un
 SIGN_IN_TRIES = env.int("SIGN_IN_TRIES", 100)  # from an address, in one minute
 RATE_LIMITS = rate_limits.rate_limits()
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
-SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
 # Deployments answer at one host, and browsers do not keep ports apart: with the same names each
