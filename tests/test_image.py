@@ -19,6 +19,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from severable import keys
 from severable.config.commands import GRANIAN
 from tests import services
 from tests.addresses import free_addresses
@@ -114,8 +115,9 @@ class Container:
         documented = re.findall(r"(\w+)=(\S+)", given("ENV")[0].replace("/opt/shop", str(built)))
         made = self.run("-m", "severable.keys", "--env").stdout
         secrets = read(made, folder / "env")
+        chosen = {name: secrets.pop(name) for name in keys.CHOICES}  # for trying the shop out
         server = SERVERS["DATABASE_URL"].rpartition("/")[0]
-        self.env = dict(documented) | PRODUCTION | secrets | SERVERS
+        self.env = dict(documented) | chosen | PRODUCTION | secrets | SERVERS
         self.env |= {
             "PATH": f"{built}/venv/bin:/usr/bin:/bin",
             "DATABASE_URL": f"{server}/{self.database}",
