@@ -110,8 +110,8 @@ def test_a_lock_that_is_not_had_is_an_error_and_no_hang() -> None:
     """Without a limit this waits until the lock's owner ends, which may be never."""
     Lease.objects.create(name="wanted", holder="nobody", expires_at="2020-01-01T00:00Z")
     with locked_lease(), pytest.raises(OperationalError):
-        Lease.hold("wanted", "us", 60)
-    assert Lease.hold("wanted", "us", 60)
+        Lease.acquire("wanted", "us", 60)
+    assert Lease.acquire("wanted", "us", 60)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_others_go_on_when_a_process_freezes_inside_a_transaction(
     assert held.application.endswith(f" {frozen.pid}")
     assert held.state == "idle in transaction"
     eventually(seen, within=30)
-    assert Lease.hold("wanted", "us", 60)
+    assert Lease.acquire("wanted", "us", 60)
 
 
 @ON_POSTGRESQL

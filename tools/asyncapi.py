@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from severable.events.delivery import TASK
 from severable.events.queues import EVENTS
-from severable.events.relay import TOGETHER
+from severable.events.relay import MAX_BATCH
 from severable.protos import events_pb2
 from tools.flow import Flow, Told
 
@@ -117,7 +117,7 @@ def _message(told: Told, comments: Comments) -> Schema:
         "allOf": [{"$ref": f"#/components/schemas/{events_pb2.Event.DESCRIPTOR.full_name}"}],
         "properties": {"type": {"const": told.type}, "data": data},
     }
-    together = {"type": "array", "items": event, "minItems": 1, "maxItems": TOGETHER}
+    together = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH}
     return {
         "name": told.type,
         "title": told.name,

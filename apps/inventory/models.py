@@ -18,7 +18,7 @@ class Product(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
 
-    MOST = 2**31 - 1
+    MAX_STOCK = 2**31 - 1
 
     class Meta:
         ordering = ["sku"]

@@ -87,7 +87,7 @@ def restock(*, key: UUID, sku: str, quantity: int) -> Product:
     if product is None:
         raise ProductNotFound(sku)
     if not Restock.objects.filter(key=key).exists():
-        if product.available + product.held + quantity > Product.MOST:
+        if product.available + product.held + quantity > Product.MAX_STOCK:
             raise ShelfFull(sku)
         Restock.objects.create(key=key, product=product, quantity=quantity)
         product.available += quantity
@@ -145,7 +145,7 @@ def release(*, order_id: UUID) -> None:
     if reservation.state == State.EXPIRED:  # given back already, but a late sale must not take it
         Reservation.objects.filter(order_id=order_id).update(state=State.RELEASED)
         return
-    _give_back(reservation, State.RELEASED)
+    _return_stock(reservation, State.RELEASED)
     append(
         pb.StockReleased(order_id=str(order_id), lines=_lines(reservation)),
         stream=reservation.stream,
@@ -176,7 +176,7 @@ def expire_reservations() -> None:
         with transaction.atomic():
             reservation = Reservation.objects.select_for_update().get(order_id=order_id)
             if reservation.state == State.HELD:
-                _give_back(reservation, State.EXPIRED)
+                _return_stock(reservation, State.EXPIRED)
                 append(
                     pb.ReservationExpired(order_id=str(order_id), lines=_lines(reservation)),
                     stream=reservation.stream,
@@ -211,7 +211,7 @@ def _take(wanted: Wanted) -> None:
         raise InsufficientStock(short)
 
 
-def _give_back(reservation: Reservation, state: str) -> None:
+def _return_stock(reservation: Reservation, state: str) -> None:
     held = F("held") if reservation.state == State.SOLD else None
     for line in _sorted(reservation):
         Product.objects.filter(sku=line.product_id).update(

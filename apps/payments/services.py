@@ -111,7 +111,7 @@ def execute_refund(refund: Refund) -> None:
     payment = refund.payment
     _return(payment)
     with transaction.atomic():
-        refund.finish()
+        refund.complete()
         Payment.objects.filter(id=payment.id).update(status=Status.REFUNDED)
         taken = payment.amount if payment.entries.exists() else 0
         if taken:
@@ -139,7 +139,7 @@ def _begin_refund(order_id: UUID, even_closed: bool) -> tuple[Payment, Refund | 
         payment.status = Status.REFUNDING
         payment.save(update_fields=["status", "updated_at"])
         refund = Refund(payment=payment)
-        refund.hold()
+        refund.acquire()
         refund.save(force_insert=True)
         return payment, refund
     return payment, Refund.claim(payment.id)

@@ -36,7 +36,7 @@ from severable.api.address import client_address, network_of
 from severable.api.errors import Unprocessable, is_domain_error
 from severable.api.models import LOCK, IdempotencyKey
 from severable.api.owner import context_of
-from severable.jobs.clock import periodic
+from severable.jobs.scheduler import periodic
 
 RETENTION = timedelta(hours=24)
 MAX_LENGTH = 255

@@ -24,7 +24,7 @@ from rest_framework import exceptions
 
 from severable.api.address import client_address, network_of
 from severable.api.models import Attempts
-from severable.jobs.clock import periodic
+from severable.jobs.scheduler import periodic
 
 ACCOUNT_WINDOW = timedelta(minutes=5)
 ADDRESS_WINDOW = timedelta(minutes=1)

@@ -11,7 +11,7 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("handlers")
-        from severable.events import metrics, queues, reconciler  # noqa: F401  # registers with the clock
+        from severable.events import metrics, queues, reconciler  # noqa: F401  # registers with the scheduler
 
         queues.declare()
         metrics.register()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from google.protobuf.json_format import ParseDict, ParseError
 
 from severable.errors import Conflict
-from severable.events import feed, handlers, pending, unreadable
+from severable.events import feed, handlers, malformed, pending
 from severable.events.envelope import Json
 from severable.events.models import Delivery
 from severable.events.ordering import wait_for_earlier
@@ -51,7 +51,7 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
     try:
         received = [_received(event) for event in events]
     except ParseError as error:
-        unreadable.park(queue, events, self.request.headers or {}, f"no events: {error}")
+        malformed.park(queue, events, self.request.headers or {}, f"no events: {error}")
         return
     again = (self.request.delivery_info or {}).get("redelivered")
     for handler in handlers.registered(context=queue, type=received[0].type):
@@ -122,7 +122,7 @@ def execute(delivery: Delivery) -> None:
     """Run the handler of a claimed delivery, in the transaction that marks it done."""
     answers = _prefetch(delivery)
     with transaction.atomic():
-        delivery.finish(done_at=timezone.now())
+        delivery.complete(done_at=timezone.now())
         _run_handler(delivery, answers)
 
 
@@ -173,13 +173,13 @@ def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Except
     if known:
         claimed = Delivery.claim(known.pk)
         if claimed:
-            claimed.give_back(error)
+            claimed.reschedule(error)
         return
     delivery = pending.new(event, handler)
-    delivery.hold()
+    delivery.acquire()
     with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
         delivery.save(force_insert=True)
-        delivery.give_back(error)
+        delivery.reschedule(error)
 
 
 def check_replayable(handler: handlers.Handler) -> None:

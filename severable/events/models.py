@@ -185,7 +185,7 @@ class MalformedMessage(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name = "unreadable message"
+        verbose_name = "malformed message"
 
     def __str__(self) -> str:
         return f"{self.queue}: {self.error}"[:100]

@@ -13,7 +13,7 @@ from django.conf import settings
 from kombu import Exchange, Queue, binding
 
 from severable import project
-from severable.events import handlers, unreadable
+from severable.events import handlers, malformed
 
 EVENTS = f"{project.name()}.events"
 WEEK = 7 * 24 * 3600 * 1000  # milliseconds
@@ -38,7 +38,7 @@ class ContextQueue(Queue):
             if problem is None:
                 callback(raw)
             else:
-                unreadable.park(self.name, message.body, message.headers, problem)
+                malformed.park(self.name, message.body, message.headers, problem)
                 message.ack()
 
         return super().consume(consumer_tag, cast(Any, received), *args, **options)

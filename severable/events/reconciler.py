@@ -13,8 +13,8 @@ from time import monotonic
 import grpc
 
 from severable.events import feed, handlers, pending, subscriptions
-from severable.jobs.clock import periodic
 from severable.jobs.outages import Outages
+from severable.jobs.scheduler import periodic
 from severable.protos import events_pb2
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from severable.events.models import Event, RefusedEvent, RelayPosition, within
 from severable.events.store import envelope
 
 BATCH = 500
-TOGETHER, MAX_BYTES = 50, 1_000_000  # of the events in one message, all of one type
+MAX_BATCH, MAX_BYTES = 50, 1_000_000  # of the events in one message, all of one type
 PROBE = "probe"
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _together(batch: list[Event]) -> Iterator[list[Event]]:
         by_type.setdefault(event.type, []).append(event)
     for events in by_type.values():
         first = 0
-        while message := within(events[first : first + TOGETHER], MAX_BYTES):
+        while message := within(events[first : first + MAX_BATCH], MAX_BYTES):
             yield message
             first += len(message)
 

@@ -12,7 +12,7 @@ from severable.protos import events_pb2
 from severable.protos.events_pb2_grpc import EventFeedServicer, add_EventFeedServicer_to_server
 from severable.rpc.server.registry import serve
 
-MOST = 1000
+MAX_EVENTS = 1000
 # gRPC takes messages of 4 MB, and JSON may double what is quoted in it.
 MAX_BYTES = 1_000_000
 
@@ -27,7 +27,7 @@ class PositionNotGiven(Conflict):
 class Feed(EventFeedServicer):
     def Read(self, request: events_pb2.ReadRequest, context: Any) -> events_pb2.ReadResponse:
         _check(request)
-        limit = min(request.limit or MOST, MOST)
+        limit = min(request.limit or MAX_EVENTS, MAX_EVENTS)
         if request.subject:
             return _of_stream(request, limit)
         after = Event.objects.after(request.after.transaction, request.after.id)
@@ -58,7 +58,7 @@ def _check(request: events_pb2.ReadRequest) -> None:
         "limit": request.limit < 0,
         "after": min(request.after.transaction, request.after.id) < 0,
         "before": request.before < 0,
-        "types": len(request.types) > MOST or "\0" in "".join(request.types),
+        "types": len(request.types) > MAX_EVENTS or "\0" in "".join(request.types),
         "source": "\0" in request.source,
         "subject": "\0" in request.subject,
     }

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from severable.events import feed, handlers, transactions
 from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
-from severable.events.rpc import MOST
+from severable.events.rpc import MAX_EVENTS
 from severable.events.subscriptions import gone as subscriptions_gone
 from severable.jobs import status as job_status
 from severable.jobs.status import Jobs
@@ -40,7 +40,7 @@ RENUMBER = "see that the database's clock is right, then run `manage.py events r
 
 @dataclass(frozen=True)
 class Lag:
-    """The number of events that are behind, up to MOST, and the oldest one's age in seconds."""
+    """The number of events that are behind, at most MAX_EVENTS, and the age of the oldest."""
 
     events: int = 0
     seconds: float = 0.0
@@ -226,7 +226,7 @@ def oldest_transaction() -> Transaction | None:
 def _unpublished(relay: RelayPosition) -> Lag:
     behind = Event.objects.beyond(relay.transaction_id, relay.position)
     oldest = behind.first()
-    return Lag(behind[:MOST].count(), _age(oldest.recorded_at)) if oldest else Lag()
+    return Lag(behind[:MAX_EVENTS].count(), _age(oldest.recorded_at)) if oldest else Lag()
 
 
 def _waiting(delivery: Delivery) -> Waiting:
@@ -258,10 +258,10 @@ def _behind(
 
 
 def _unread(source: str, types: set[str], after: feed.Position) -> list[events_pb2.Event]:
-    """The events after a position, up to MOST."""
+    """The events after a position, up to MAX_EVENTS."""
     events, after, more = feed.read(source, types, after)
-    while more and len(events) < MOST:
-        page, after, more = feed.read(source, types, after, limit=MOST - len(events))
+    while more and len(events) < MAX_EVENTS:
+        page, after, more = feed.read(source, types, after, limit=MAX_EVENTS - len(events))
         events += page
     return events
 

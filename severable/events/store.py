@@ -9,7 +9,7 @@ from django.db.models import Max
 from google.protobuf.message import Message
 
 from severable.errors import Conflict
-from severable.events import transactions, wakeup
+from severable.events import notify, transactions
 from severable.events.envelope import Json, source_of, to_json, type_of
 from severable.events.models import Event
 from severable.events.upcasting import current_version
@@ -65,7 +65,7 @@ def append(message: Message, *, stream: str, expected_version: int | None = None
         _append(event, None if expected_version is None else expected_version + 1)
     except IntegrityError:
         raise VersionConflict(f"somebody else has appended to {stream}") from None
-    wakeup.on_commit()
+    notify.on_commit()
     return event
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from severable.doors import door
 
 if TYPE_CHECKING:
-    from severable.jobs.clock import periodic as periodic
     from severable.jobs.executors import executes as executes
     from severable.jobs.models import Job as Job
     from severable.jobs.models import NotYet as NotYet
+    from severable.jobs.scheduler import periodic as periodic
     from severable.jobs.tasks import enqueue_on_commit as enqueue_on_commit
 else:
     __getattr__ = door(
@@ -20,7 +20,7 @@ else:
             "NotYet": "models",
             "enqueue_on_commit": "tasks",
             "executes": "executors",
-            "periodic": "clock",
+            "periodic": "scheduler",
         },
     )
 

@@ -1,4 +1,4 @@
-"""Loops of which one process at a time is active: the relay, the clock."""
+"""Loops of which one process at a time is active: the relay, the scheduler."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def lead(
         try:
             close_old_connections()
             if monotonic() >= renew_at:
-                held = Lease.hold(name, holder, LEASE_SECONDS)
-                renew_at = monotonic() + LEASE_SECONDS / 3 if held else 0.0
+                acquired = Lease.acquire(name, holder, LEASE_SECONDS)
+                renew_at = monotonic() + LEASE_SECONDS / 3 if acquired else 0.0
             if renew_at:
                 busy = step()
         except (DatabaseError, OSError) as error:
@@ -58,4 +58,4 @@ def lead(
         elif not busy:
             stop.wait(LEASE_SECONDS / 3)
     if renew_at:
-        Lease.let_go(name, holder)
+        Lease.release(name, holder)

@@ -24,7 +24,7 @@ from severable.jobs.executors import executor_of
 log = logging.getLogger(__name__)
 
 # No lease, backoff or deferral puts a due time further ahead than this, beyond the job's own lease.
-LONGEST_WAIT = timedelta(minutes=5)
+MAX_DELAY = timedelta(minutes=5)
 
 
 class LeaseLost(Exception):
@@ -50,7 +50,7 @@ class Lease(models.Model):
         return self.name
 
     @classmethod
-    def hold(cls, name: str, holder: str, seconds: float) -> bool:
+    def acquire(cls, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a lease. False if another holder's has not run out.
 
         One that ends later than any holder could have asked for is stale: the database's clock
@@ -68,7 +68,7 @@ class Lease(models.Model):
             return False
 
     @classmethod
-    def let_go(cls, name: str, holder: str) -> None:
+    def release(cls, name: str, holder: str) -> None:
         """Give a lease back, so that the next holder need not wait for its end."""
         cls.objects.filter(name=name, holder=holder).update(expires_at=Now())
 
@@ -129,7 +129,7 @@ class Job(models.Model):
         """Return what should be worked on now, longest due first. A due time that lies too far
         ahead is from before the database's clock was set back: it counts as reached."""
         objects: models.Manager[Self] = cls._default_manager
-        now_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + cls.lease + LONGEST_WAIT)
+        now_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + cls.lease + MAX_DELAY)
         return objects.filter(now_due, state=cls.State.WAITING).order_by("due_at")
 
     @classmethod
@@ -172,7 +172,7 @@ class Job(models.Model):
         )
         return bool(overdue.update(state=self.State.PARKED, due_at=None, error=str(error)))
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """Make a row that is not saved yet one that its creator has already claimed."""
         self.attempts = 1
         self.due_at = Now() + self.lease
@@ -184,11 +184,11 @@ class Job(models.Model):
         except LeaseLost:
             return False
         except Exception as error:
-            self.give_back(error)
+            self.reschedule(error)
             return False
         return True
 
-    def held(self) -> models.QuerySet[Self]:
+    def owned(self) -> models.QuerySet[Self]:
         """This row, where this attempt still holds it."""
         objects: models.Manager[Self] = type(self)._default_manager
         return objects.filter(pk=self.pk, state=self.State.WAITING, attempts=self.attempts)
@@ -214,22 +214,22 @@ class Job(models.Model):
         try:
             while not done.wait(self.lease.total_seconds() / 3) and monotonic() < ends:
                 try:
-                    self.held().update(due_at=Now() + self.lease)
+                    self.owned().update(due_at=Now() + self.lease)
                 except DatabaseError as error:
                     log.warning("%s %s: not renewed: %s", self._meta.label, self.pk, error)
         finally:
             connection.close()
 
-    def advance(self, **changes: Any) -> None:
+    def update_if_owned(self, **changes: Any) -> None:
         """Change a held row. Raises LeaseLost, for the transaction around to roll back."""
-        if not self.held().update(**changes):
+        if not self.owned().update(**changes):
             raise LeaseLost(f"{self._meta.label} {self.pk}")
         for name, value in changes.items():
             setattr(self, name, value)
 
-    def finish(self, **changes: Any) -> None:
+    def complete(self, **changes: Any) -> None:
         """Mark a held row done, in the transaction of the effect. Raises LeaseLost."""
-        self.advance(state=self.State.DONE, due_at=None, error="", **changes)
+        self.update_if_owned(state=self.State.DONE, due_at=None, error="", **changes)
 
     def fail(self, error: Exception) -> None:
         """Keep the error and log it; due again later, or parked after `max_attempts`."""
@@ -241,7 +241,7 @@ class Job(models.Model):
             changes |= {"state": self.State.PARKED, "due_at": None}
         else:
             changes |= {"due_at": Now() + self.backoff()}
-        if self.held().update(**changes):
+        if self.owned().update(**changes):
             self._log_failure(text, parked=parked)
 
     def _log_failure(self, error: str, *, parked: bool) -> None:
@@ -256,17 +256,17 @@ class Job(models.Model):
             "parked" if parked else f"due again in {seconds:.0f} s",
         )
 
-    def give_back(self, error: Exception) -> None:
+    def reschedule(self, error: Exception) -> None:
         """An attempt was not the last: due again, or parked."""
         if isinstance(error, NotYet):
-            self.postpone(error)
+            self.defer(error)
         else:
             self.fail(error)
 
-    def postpone(self, why: NotYet) -> None:
+    def defer(self, why: NotYet) -> None:
         """Due again after a while, however often."""
-        self.held().update(
-            due_at=Now() + min(timedelta(seconds=why.seconds), LONGEST_WAIT),
+        self.owned().update(
+            due_at=Now() + min(timedelta(seconds=why.seconds), MAX_DELAY),
             granted_attempts=F("granted_attempts") + 1,
             error=str(why)[:2000],
         )

@@ -53,7 +53,7 @@ def start(saga: Definition, key: UUID, data: Data, *, claimed: bool) -> Saga:
         traceparent=traceparent(),
     )
     if claimed:
-        row.hold()
+        row.acquire()
     row.save(force_insert=True)
     return row
 
@@ -126,7 +126,7 @@ def _log_done(saga: Saga, step: Step) -> None:
         if position < len(saga.definition.steps):
             _advance(saga, position=position, reached_in=saga.attempts, data=saga.data)
         else:
-            saga.finish(status=Saga.Status.COMPLETED, position=position, data=saga.data)
+            saga.complete(status=Saga.Status.COMPLETED, position=position, data=saga.data)
 
 
 def _compensate(saga: Saga, step: Step) -> None:
@@ -148,7 +148,7 @@ def _end_compensated(saga: Saga) -> None:
         if saga.definition.on_compensated:
             assert saga.refusal
             saga.definition.on_compensated(saga.data, saga.refusal["code"], saga.refusal["detail"])
-        saga.finish(status=Saga.Status.COMPENSATED, data=saga.data)
+        saga.complete(status=Saga.Status.COMPENSATED, data=saga.data)
 
 
 def _start_compensation(saga: Saga, step: Step, refusal: DomainError, position: int) -> None:
@@ -166,7 +166,7 @@ def _start_compensation(saga: Saga, step: Step, refusal: DomainError, position: 
 
 def _advance(saga: Saga, **changes: object) -> None:
     # Progress renews the lease.
-    saga.advance(due_at=Now() + Saga.lease, **changes)
+    saga.update_if_owned(due_at=Now() + Saga.lease, **changes)
 
 
 def _note_unknown(saga: Saga, step: Step, action: str, error: Exception) -> None:

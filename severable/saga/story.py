@@ -1,4 +1,4 @@
-"""A saga told step by step, including the steps that have not run yet."""
+"""A saga transition step by step, including the steps that have not run yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from severable.saga.models import Saga, SagaLog
 
 
 @dataclass(frozen=True)
-class Told:
+class Transition:
     """One attempt at a step, or a step to come: then `at` is None and `state` is "to do" or
     "to compensate"."""
 
@@ -26,27 +26,27 @@ class Told:
         return f"{self.saga}: {self.name}"
 
 
-def of(key: UUID) -> list[Told]:
+def of(key: UUID) -> list[Transition]:
     """The story of all sagas about one thing, such as an order."""
     sagas = Saga.objects.filter(key=key).prefetch_related("log").order_by("created_at")
-    return [told for saga in sagas for told in of_saga(saga)]
+    return [transition for saga in sagas for transition in of_saga(saga)]
 
 
-def of_saga(saga: Saga) -> list[Told]:
+def of_saga(saga: Saga) -> list[Transition]:
     """The story of one saga."""
     return [*_past(saga), *_future(saga)]
 
 
-def _past(saga: Saga) -> Iterator[Told]:
+def _past(saga: Saga) -> Iterator[Transition]:
     for entry in saga.log.all():
         compensated = (
             entry.action == SagaLog.Action.COMPENSATE and entry.outcome == SagaLog.Outcome.DONE
         )
         state = "compensated" if compensated else entry.outcome
-        yield Told(saga.name, entry.step, state, entry.at, entry.detail)
+        yield Transition(saga.name, entry.step, state, entry.at, entry.detail)
 
 
-def _future(saga: Saga) -> Iterator[Told]:
+def _future(saga: Saga) -> Iterator[Transition]:
     if saga.ended:
         return  # and its definition may be gone by now
     try:
@@ -55,8 +55,8 @@ def _future(saga: Saga) -> Iterator[Told]:
         return  # of another release, or of a context that has moved away
     if saga.status == Saga.Status.RUNNING:
         for step in steps[saga.position :]:
-            yield Told(saga.name, step.name, "to do")
+            yield Transition(saga.name, step.name, "to do")
     if saga.status == Saga.Status.COMPENSATING:
         for step in reversed(steps[: saga.position + 1]):
             if step.compensation:
-                yield Told(saga.name, step.name, "to compensate")
+                yield Transition(saga.name, step.name, "to compensate")

@@ -16,7 +16,7 @@ from apps.orders.models import Order
 from apps.users import sessions
 from apps.users.models import User
 from severable.api.models import Attempts
-from severable.events import unreadable
+from severable.events import malformed
 from severable.events.models import RefusedEvent, RelayPosition, Subscription, TransactionOffset
 from severable.jobs.models import Lease
 from tests.conftest import ClientFor, MakeUser
@@ -71,7 +71,7 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     RelayPosition.objects.create(name="relay")
     TransactionOffset.objects.create(id=1000, server="another", value=1)
     Attempts.objects.create(key="account alice from 127.0.0.1", ends_at=timezone.now())
-    unreadable.park("orders", b"{", {}, "no JSON")
+    malformed.park("orders", b"{", {}, "no JSON")
     RefusedEvent.objects.create(event_id=uuid4(), type="order.OrderPaid", stream="s", error="no")
     Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
 

@@ -15,7 +15,7 @@ from apps.payments.models import LedgerEntry, Payment, TestCharge
 from apps.users.models import User
 from severable.events.models import Event
 
-KEPT, GIVEN_BACK = ("paid", "shipped"), ("rejected", "cancelled")
+CHARGED, RETURNED = ("paid", "shipped"), ("rejected", "cancelled")
 UNPAID = ("none", "declined", "refunded")
 READ: dict[type[models.Model], tuple[str, ...]] = {
     Order: ("id", "status", "total", "user_id"),
@@ -51,9 +51,9 @@ def violations(before: Rows, found: Rows) -> Iterator[str]:
     """Every promise that was broken since `before`, when there was no order."""
     orders = {plain(i): (status, total or 0, u) for i, status, total, u in found[Order]}
     payments = {plain(o): (status, method, plain(i)) for o, status, method, i in found[Payment]}
-    kept = {order: one for order, one in orders.items() if one[0] in KEPT}
+    kept = {order: one for order, one in orders.items() if one[0] in CHARGED}
     for order, (status, _, _) in orders.items():
-        if status not in KEPT + GIVEN_BACK:
+        if status not in CHARGED + RETURNED:
             yield f"order {order} is {status}"
     yield from _payments(found, orders, payments)
     yield from _stock(before, found, kept)
@@ -74,9 +74,9 @@ def _payments(found: Rows, orders: Any, payments: Any) -> Iterator[str]:
     owed = set()
     for order, (status, _, _) in orders.items():
         paid, method, payment = payments.get(order, ("none", "", ""))
-        if status in KEPT and method == "card":
+        if status in CHARGED and method == "card":
             owed.add(payment)
-        if paid not in (("paid",) if status in KEPT else UNPAID):
+        if paid not in (("paid",) if status in CHARGED else UNPAID):
             yield f"order {order} is {status}, its payment {paid}"
     if charged != owed:
         yield f"charged without being owed: {charged - owed}, the reverse: {owed - charged}"

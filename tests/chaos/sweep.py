@@ -39,7 +39,7 @@ from severable.config.environment import VAR
 from severable.events import delivery, handlers, reconciler, store
 from severable.events.models import Delivery, Event
 from severable.events.relay import Relay
-from severable.jobs import clock
+from severable.jobs import scheduler
 from severable.jobs.models import Job
 from tests.chaos.crash_points import DIED, die_at
 from tests.chaos.invariants import Rows, everything, violations
@@ -119,8 +119,8 @@ def settle() -> None:
     for _ in range(ROUNDS):
         while relay.step():
             pass
-        clock._nudged.clear()
-        clock.enqueue_due_jobs()
+        scheduler._enqueued.clear()
+        scheduler.enqueue_due_jobs()
         if not sum(_consume()) and not relay.step():
             break
     relay.close()

@@ -21,9 +21,9 @@ from kombu import Connection, Exchange, Producer, Queue, binding
 from protos.order_pb2 import OrderCreated
 from severable.events import delivery, queues, relay
 from severable.events.models import Event, MalformedMessage, RelayPosition
+from severable.events.notify import Listener
 from severable.events.relay import Relay
 from severable.events.store import append
-from severable.events.wakeup import Listener
 from tests.machine import eventually
 
 

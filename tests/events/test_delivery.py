@@ -69,7 +69,7 @@ def arrive(event: Event, queue: str = "orders") -> None:
 
 def fail_until_parked(row: Delivery) -> None:
     while row.state == Delivery.State.WAITING:
-        row.held().update(due_at=LONG_AGO)
+        row.owned().update(due_at=LONG_AGO)
         run(row._meta.label, str(row.pk))
         row.refresh_from_db()
 

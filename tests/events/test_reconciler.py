@@ -14,7 +14,7 @@ from protos.order_pb2 import OrderCreated
 from severable.events import feed, handlers, reconciler
 from severable.events.envelope import type_of
 from severable.events.models import Delivery
-from severable.jobs import clock
+from severable.jobs import scheduler
 from tests.events.recorded import recorded
 from tests.machine import eventually
 
@@ -61,8 +61,8 @@ def test_while_the_past_is_compared_the_clock_calls_the_others(
         (0.0, reconciler.reconcile),
         (0.0, lambda: seen.append(Delivery.objects.count())),
     ]
-    monkeypatch.setattr(clock, "_periodic", periodic)
-    ticking = clock.Clock()
+    monkeypatch.setattr(scheduler, "_periodic", periodic)
+    ticking = scheduler.Scheduler()
     while Delivery.objects.count() < 30:
         assert ticking.tick()
     assert seen == sorted(set(seen)) and len(seen) >= 9

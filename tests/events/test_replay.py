@@ -117,7 +117,7 @@ def test_a_late_worker_cannot_finish_what_is_due_again(events: list[Event]) -> N
     late = Delivery.objects.get(event_id=events[0].id)
     replayed("--from", "0")
     assert Delivery.claim(late.pk)
-    assert not late.held().exists()
+    assert not late.owned().exists()
 
 
 def test_mails_are_never_replayed(alice: User) -> None:

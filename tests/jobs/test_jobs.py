@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from apps.notifications.models import Notification
 from apps.orders.saga import PLACE
-from severable.jobs import clock, leader, tasks
+from severable.jobs import leader, scheduler, tasks
 from severable.jobs.models import Lease, LeaseLost, NotYet
 from severable.saga.models import Saga
 
@@ -46,8 +46,8 @@ def past() -> Any:
 @pytest.fixture
 def nudges(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     sent: list[str] = []
-    monkeypatch.setattr(clock, "enqueue", lambda job: sent.append(str(job.pk)))
-    monkeypatch.setattr(clock, "_nudged", {})
+    monkeypatch.setattr(scheduler, "enqueue", lambda job: sent.append(str(job.pk)))
+    monkeypatch.setattr(scheduler, "_enqueued", {})
     yield sent
 
 
@@ -77,7 +77,7 @@ def test_a_message_about_a_row_that_is_done_executes_the_one_due_longest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that had fallen behind was buried: thousands of stale messages, 150 rows."""
-    monkeypatch.setattr(Notification, "execute", Notification.finish)
+    monkeypatch.setattr(Notification, "execute", Notification.complete)
     done, late, later = job(state="done"), job(due_at=past()), job()
     for expected in ((late,), (late, later), (late, later)):
         tasks.run(Notification._meta.label, str(done.pk))
@@ -109,7 +109,7 @@ def test_a_late_holder_cannot_finish_what_another_holds() -> None:
     Notification.claim(row.pk)
     assert late
     with pytest.raises(LeaseLost):
-        late.finish()
+        late.complete()
     late.fail(ValueError("too late"))
     assert Notification.objects.get().error == ""
 
@@ -146,9 +146,9 @@ def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
     job(due_at=timezone.now() + timedelta(minutes=1))
     sent = []
     for now in range(70):
-        monkeypatch.setattr(clock, "monotonic", lambda now=now: float(now))
+        monkeypatch.setattr(scheduler, "monotonic", lambda now=now: float(now))
         before = len(nudges)
-        clock.enqueue_due_jobs()
+        scheduler.enqueue_due_jobs()
         sent += [now] * (len(nudges) - before)
     assert sent == [0, 5, 15, 35, 55]
 
@@ -162,8 +162,8 @@ def test_an_error_in_one_periodic_function_stops_no_other(
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(clock, "_periodic", [(60, broken), (60, lambda: called.append(1))])
-    ticking = clock.Clock()
+    monkeypatch.setattr(scheduler, "_periodic", [(60, broken), (60, lambda: called.append(1))])
+    ticking = scheduler.Scheduler()
     ticking.tick()
     ticking.tick()
     assert called == [1]
@@ -183,8 +183,8 @@ def test_one_function_a_tick_so_that_the_lease_is_renewed_between(
     def other() -> None:
         called.append("other")
 
-    monkeypatch.setattr(clock, "_periodic", [(60, slow), (0, other)])
-    ticking = clock.Clock()
+    monkeypatch.setattr(scheduler, "_periodic", [(60, slow), (0, other)])
+    ticking = scheduler.Scheduler()
     assert ticking.tick() and called == ["slow"]
     while called.count("slow") < 3:
         assert ticking.tick()
@@ -195,15 +195,15 @@ def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Regression: a broker that is down was a line every half second."""
-    caplog.set_level(logging.INFO, "severable.jobs.clock")
+    caplog.set_level(logging.INFO, "severable.jobs.scheduler")
     errors: list[Exception] = [OSError("down"), OSError("down"), OSError("down")]
 
     def failing() -> None:
         if errors:
             raise errors.pop()
 
-    monkeypatch.setattr(clock, "_periodic", [(0, failing)])
-    ticking = clock.Clock()
+    monkeypatch.setattr(scheduler, "_periodic", [(0, failing)])
+    ticking = scheduler.Scheduler()
     for _ in range(5):
         ticking.tick()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -218,22 +218,22 @@ def test_a_backlog_is_enqueued_in_slices_fair_between_models(
 ) -> None:
     """Regression: as long as one model's many due rows took, no other was enqueued."""
     now = [100.0]
-    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
-    monkeypatch.setattr(clock, "_served", {Saga._meta.label: 50.0})
+    monkeypatch.setattr(scheduler, "monotonic", lambda: now[0])
+    monkeypatch.setattr(scheduler, "_served", {Saga._meta.label: 50.0})
 
     def enqueue(row: Any) -> None:
         nudges.append(row._meta.model_name)
-        now[0] += clock.SLICE / 8
+        now[0] += scheduler.SLICE / 8
 
-    monkeypatch.setattr(clock, "enqueue", enqueue)
+    monkeypatch.setattr(scheduler, "enqueue", enqueue)
     for _ in range(30):
         job()
     Saga.objects.create(name=PLACE.name, key=uuid4(), state="waiting", due_at=Now())
-    assert clock.enqueue_due_jobs() is True
+    assert scheduler.enqueue_due_jobs() is True
     assert nudges == ["notification"] * 8
-    clock.enqueue_due_jobs()
+    scheduler.enqueue_due_jobs()
     assert nudges.count("saga") == 1
-    while clock.enqueue_due_jobs():
+    while scheduler.enqueue_due_jobs():
         pass
     assert (nudges.count("notification"), nudges.count("saga")) == (30, 1)
 
@@ -244,16 +244,16 @@ def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
 ) -> None:
     """Regression: 200,000 due rows were read every half second. Rows are looked at in the order
     in which they are due; a row that is exhausted is parked when its turn comes."""
-    monkeypatch.setattr(clock, "BATCH", 3)
+    monkeypatch.setattr(scheduler, "BATCH", 3)
     first = [job(due_at=past() - timedelta(minutes=1)) for _ in range(3)]
     died = job(due_at=past(), attempts=Notification.max_attempts)
     with CaptureQueriesContext(connection) as captured:
-        clock.enqueue_due_jobs()
+        scheduler.enqueue_due_jobs()
     for query in captured:
         if "notification" in query["sql"]:
             assert "LIMIT 3" in query["sql"] or " IN (" in query["sql"], query["sql"]
     Notification.objects.filter(pk__in=[row.pk for row in first]).update(state="done")
-    clock.enqueue_due_jobs()
+    scheduler.enqueue_due_jobs()
     died.refresh_from_db()
     assert died.state == "parked"
     assert str(died.pk) not in nudges
@@ -262,8 +262,8 @@ def test_a_backlog_is_not_searched_for_exhausted_rows_each_time(
 def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
     """What registers only when some view is imported would not run where none is served."""
     command = (
-        "import django; django.setup(); from severable.jobs import clock; "
-        "print(*sorted(function.__name__ for _, function in clock._periodic))"
+        "import django; django.setup(); from severable.jobs import scheduler; "
+        "print(*sorted(function.__name__ for _, function in scheduler._periodic))"
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
     done = subprocess.run(
@@ -276,14 +276,14 @@ def test_the_clock_knows_all_that_is_periodic_once_django_has_started() -> None:
 
 @pytest.mark.django_db
 def test_a_lease_has_one_holder_until_it_runs_out_or_is_given_back() -> None:
-    assert Lease.hold("relay", "one", 60)
-    assert Lease.hold("relay", "one", 60)
-    assert not Lease.hold("relay", "two", 60)
-    assert Lease.hold("clock", "two", 60)
-    Lease.let_go("relay", "one")
-    assert Lease.hold("relay", "two", 60)
+    assert Lease.acquire("relay", "one", 60)
+    assert Lease.acquire("relay", "one", 60)
+    assert not Lease.acquire("relay", "two", 60)
+    assert Lease.acquire("scheduler", "two", 60)
+    Lease.release("relay", "one")
+    assert Lease.acquire("relay", "two", 60)
     Lease.objects.filter(name="relay").update(expires_at=past())
-    assert Lease.hold("relay", "three", 60)
+    assert Lease.acquire("relay", "three", 60)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -299,7 +299,7 @@ def test_a_leader_goes_on_after_an_error_and_lets_go_at_the_end() -> None:
 
     leader.lead("relay", step, idle=0.01, stop=stop)
     assert len(steps) == 2
-    assert Lease.hold("relay", "the next", 60)
+    assert Lease.acquire("relay", "the next", 60)
 
 
 @pytest.mark.django_db
@@ -314,10 +314,10 @@ def test_a_due_time_beyond_any_wait_is_due() -> None:
 @pytest.mark.django_db
 def test_a_lease_beyond_any_holder_s_is_free() -> None:
     """The database's clock was set back by an hour: no relay for an hour once its holder died."""
-    assert Lease.hold("relay", "one", 6)
+    assert Lease.acquire("relay", "one", 6)
     Lease.objects.update(expires_at=timezone.now() + timedelta(hours=1))
-    assert Lease.hold("relay", "two", 6)
-    assert not Lease.hold("relay", "one", 6)
+    assert Lease.acquire("relay", "two", 6)
+    assert not Lease.acquire("relay", "one", 6)
 
 
 @pytest.mark.django_db
@@ -325,7 +325,7 @@ def test_no_deferral_is_longer_than_what_counts_as_stale() -> None:
     """It would be due at once, again and again."""
     claimed = Notification.claim(job().pk)
     assert claimed
-    claimed.give_back(NotYet("tomorrow", 86400))
+    claimed.reschedule(NotYet("tomorrow", 86400))
     assert Notification.claim(claimed.pk) is None
 
 

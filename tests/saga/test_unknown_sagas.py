@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.orders import queries
 from apps.orders.models import Order
-from severable.jobs import clock
+from severable.jobs import scheduler
 from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         sent.append((queue, args[1]))
 
     monkeypatch.setattr("severable.jobs.tasks.run.apply_async", apply_async)
-    monkeypatch.setattr(clock, "_nudged", {})
+    monkeypatch.setattr(scheduler, "_enqueued", {})
     yield sent
 
 
@@ -49,7 +49,7 @@ def test_an_unknown_saga_is_parked_and_stops_no_other(
     known = saga("cancel_order", overdue=timedelta(seconds=1))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            clock.Clock().tick()
+            scheduler.Scheduler().tick()
     unknown.refresh_from_db()
 
     assert enqueued == [("orders", str(known.pk))]
@@ -62,7 +62,7 @@ def test_an_unknown_saga_is_parked_and_stops_no_other(
 def test_a_saga_of_the_next_release_is_left_to_its_processes(enqueued: list[Any]) -> None:
     """In a rolling update the scheduler may be older than the saga: it must not park it."""
     new = saga("pay_twice", overdue=timedelta(seconds=30))
-    clock.enqueue_due_jobs()
+    scheduler.enqueue_due_jobs()
     new.refresh_from_db()
 
     assert (new.state, enqueued) == ("waiting", [])
@@ -72,12 +72,12 @@ def test_many_unknown_sagas_hold_up_no_other(
     enqueued: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch that is full of what cannot be enqueued."""
-    monkeypatch.setattr(clock, "BATCH", 3)
+    monkeypatch.setattr(scheduler, "BATCH", 3)
     for _ in range(4):
         saga("pay_twice", overdue=DAY)
     known = saga("cancel_order", overdue=timedelta(seconds=1))
     for _ in range(2):
-        clock.enqueue_due_jobs()
+        scheduler.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(known.pk))]
 
@@ -92,7 +92,7 @@ def test_a_broker_that_fails_parks_nothing(
 
     monkeypatch.setattr("severable.jobs.tasks.run.apply_async", fail)
     known = saga("cancel_order", overdue=DAY)
-    clock.Clock().tick()
+    scheduler.Scheduler().tick()
 
     assert Saga.objects.get(pk=known.pk).state == "waiting"
 
@@ -100,7 +100,7 @@ def test_a_broker_that_fails_parks_nothing(
 def test_a_parked_saga_goes_on_once_it_is_known(enqueued: list[Any]) -> None:
     parked = saga("cancel_order", overdue=DAY, state="parked", data={"order_id": str(uuid4())})
     parked.retry_now()
-    clock.enqueue_due_jobs()
+    scheduler.enqueue_due_jobs()
 
     assert enqueued == [("orders", str(parked.pk))]
 

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('received_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'verbose_name': 'unreadable message',
+                'verbose_name': "malformed message",
             },
         ),
         migrations.CreateModel(

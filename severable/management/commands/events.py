@@ -145,7 +145,7 @@ def _jobs(found: status.Status) -> Table:
 def _lag(lag: status.Lag | None) -> tuple[str, str]:
     if lag is None:
         return "?", "its feed does not answer"
-    more = "or more" if lag.events == rpc.MOST else ""
+    more = "or more" if lag.events == rpc.MAX_EVENTS else ""
     return f"{lag.events} {more}".strip(), _since(lag.seconds) if lag.events else "-"
 
 

@@ -1,4 +1,4 @@
-"""`manage.py relay`: publishes this deployment's events, and keeps its clock."""
+"""`manage.py relay`: publishes this deployment's events, and runs its scheduler."""
 
 import logging
 import signal
@@ -8,10 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from severable.events.notify import Listener
 from severable.events.relay import Relay
-from severable.events.wakeup import Listener
-from severable.jobs.clock import Clock
 from severable.jobs.leader import lead
+from severable.jobs.scheduler import Scheduler
 
 POLL = 0.05
 TICK = 0.25
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         relay, listener = Relay(), Listener(stop)
-        beside = [("clock", Clock().tick, TICK)]
+        beside = [("scheduler", Scheduler().tick, TICK)]
         if settings.KAFKA_BOOTSTRAP_SERVERS:
             from severable.contrib.kafka import Kafka
 

@@ -10,7 +10,7 @@ from severable.events.models import MalformedMessage
 
 log = logging.getLogger(__name__)
 
-LONGEST = 10_000  # characters of a message that are kept
+MAX_LENGTH = 10_000  # characters of a message that are kept
 
 
 def park(queue: str, body: Any, headers: dict[str, Any], problem: str) -> None:
@@ -19,7 +19,7 @@ def park(queue: str, body: Any, headers: dict[str, Any], problem: str) -> None:
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     MalformedMessage.objects.create(
         queue=queue,
-        body=text.replace("\0", "\ufffd")[:LONGEST],
+        body=text.replace("\0", "\ufffd")[:MAX_LENGTH],
         headers=json.loads(json.dumps(headers, default=str)),
         error=problem[:2000],
     )

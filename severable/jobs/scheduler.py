@@ -1,6 +1,6 @@
-"""The clock: what has to be done every so often, once per deployment.
+"""The scheduler of periodic functions, which run once per deployment.
 
-`@periodic(seconds)` marks a function of no arguments. The process that holds the clock's lease
+`@periodic(seconds)` marks a function of no arguments. The process that holds the scheduler's lease
 calls it. One thread calls all of them, and renews the lease between two: a function works for
 about SLICE seconds at the most, and returns True if there is more. It must be safe to call twice.
 """
@@ -26,7 +26,7 @@ Function = Callable[[], bool | None]
 
 _periodic: list[tuple[float, Function]] = []
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 20.0  # seconds
+FIRST_PAUSE, MAX_PAUSE = 5.0, 20.0  # seconds
 BATCH = 500
 SLICE = 1.0  # seconds
 
@@ -41,7 +41,7 @@ def periodic(seconds: float) -> Callable[[Function], Function]:
     return register
 
 
-class Clock:
+class Scheduler:
     """Calls what is due. One instance a process."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Clock:
 
 
 # By model: when each row at the head of its queue is enqueued again, and after which pause.
-_nudged: dict[str, dict[Any, tuple[float, float]]] = {}
+_enqueued: dict[str, dict[Any, tuple[float, float]]] = {}
 _served: dict[str, float] = {}  # when each model had its last turn
 
 
@@ -100,15 +100,15 @@ def _enqueue_due(model: type[Job], ends: float) -> bool:
     _served[label] = now
     rows = list(model.due()[:BATCH])
     parked = model.park_exhausted(rows)
-    before = _nudged.get(label, {})
-    _nudged[label] = {row.pk: before[row.pk] for row in rows if row.pk in before}
+    before = _enqueued.get(label, {})
+    _enqueued[label] = {row.pk: before[row.pk] for row in rows if row.pk in before}
     for row in rows:
         again_at, pause = before.get(row.pk, (0.0, FIRST_PAUSE))
         if now < again_at or row.pk in parked:
             continue
         if monotonic() >= ends:
             return False
-        _nudged[label][row.pk] = now + pause, min(2 * pause, LONGEST_PAUSE)
+        _enqueued[label][row.pk] = now + pause, min(2 * pause, MAX_PAUSE)
         if _can_run(row):
             enqueue(row)
     return True
