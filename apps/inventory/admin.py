@@ -13,7 +13,17 @@ from uuid_utils.compat import uuid7
 
 from apps.inventory import services
 from apps.inventory.models import Product, Reservation, ReservedLine, Restock
-from severable.admin import ContextAdmin, Record, Rows, joined, label, link, money, rows, short
+from severable.admin import (
+    ContextAdmin,
+    Record,
+    Rows,
+    id_column,
+    link_column,
+    links_column,
+    money_column,
+    rows,
+    state_column,
+)
 
 STATES = {
     Reservation.State.HELD: "info",
@@ -87,18 +97,13 @@ class ProductAdmin(ContextAdmin):
         wanted = {name: form.cleaned_data[name] for name in ("key", "quantity")}
         return self.carry_out_one(request, object_id, add, "restocked")
 
-    @admin.display(description="price", ordering="unit_price")
-    def shown_price(self, product: Product) -> str:
-        return money(product.unit_price, product.currency)
-
-    @admin.display(description="see also")
-    def links(self, product: Product) -> str:
-        if not product.sku:
-            return "-"
-        return joined(
+    shown_price = money_column("unit_price", "price")
+    links = links_column(
+        lambda product: [
             rows("inventory.restock", "restocks", product=product.sku),
             rows("severable_events.event", "events", stream=product.stream),
-        )
+        ]
+    )
 
 
 class Lines(Rows):
@@ -106,13 +111,8 @@ class Lines(Rows):
     related = ["reservation"]
     fields = readonly_fields = ["shown_product", "quantity", "shown_price"]
 
-    @admin.display(description="product")
-    def shown_product(self, line: ReservedLine) -> str:
-        return link("inventory.product", line.product_id)
-
-    @admin.display(description="unit price")
-    def shown_price(self, line: ReservedLine) -> str:
-        return money(line.unit_price, line.reservation.currency)
+    shown_product = link_column("inventory.product", "product_id", "product")
+    shown_price = money_column("unit_price", "unit price", currency="reservation.currency")
 
 
 @admin.register(Reservation)
@@ -125,25 +125,13 @@ class ReservationAdmin(Record):
     inlines = [Lines]
     fields = [("shown_order", "shown_state"), ("created_at", "expires_at"), "shown_total", "links"]
 
-    @admin.display(description="of order", ordering="order_id")
-    def number(self, reservation: Reservation) -> str:
-        return short(reservation.order_id)
-
-    @admin.display(description="order")
-    def shown_order(self, reservation: Reservation) -> str:
-        return link("orders.order", reservation.order_id)
-
-    @admin.display(description="state", ordering="state")
-    def shown_state(self, reservation: Reservation) -> str:
-        return label(reservation.state, STATES)
-
-    @admin.display(description="total")
-    def shown_total(self, reservation: Reservation) -> str:
-        return money(reservation.total, reservation.currency)
-
-    @admin.display(description="see also")
-    def links(self, reservation: Reservation) -> str:
-        return joined(rows("severable_events.event", "events", stream=reservation.stream))
+    number = id_column("order_id", "of order")
+    shown_order = link_column("orders.order", "order_id", "order")
+    shown_state = state_column("state", STATES)
+    shown_total = money_column("total")
+    links = links_column(
+        lambda reservation: [rows("severable_events.event", "events", stream=reservation.stream)]
+    )
 
 
 @admin.register(Restock)
@@ -155,10 +143,5 @@ class RestockAdmin(Record):
     ordering = ["-created_at"]
     fields = ["key", "shown_product", "quantity", "created_at"]
 
-    @admin.display(description="restock", ordering="key")
-    def number(self, restock: Restock) -> str:
-        return short(restock.key)
-
-    @admin.display(description="product", ordering="product")
-    def shown_product(self, restock: Restock) -> str:
-        return link("inventory.product", restock.product_id)
+    number = id_column("key", "restock")
+    shown_product = link_column("inventory.product", "product_id", "product")

@@ -1,9 +1,11 @@
 """Notifications in the admin: each mail, and whether it has been sent."""
 
+from operator import attrgetter
+
 from django.contrib import admin
 
 from apps.notifications.models import Notification
-from severable.admin import JobAdmin, link, short
+from severable.admin import JobAdmin, column, link_column, short
 
 
 @admin.register(Notification)
@@ -22,14 +24,7 @@ class NotificationAdmin(JobAdmin):
         ),
     ]
 
-    @admin.display(description="body")
-    def text(self, notification: Notification) -> str:
-        return notification.shown_body
+    text = column("body", attrgetter("shown_body"))
 
-    @admin.display(description="customer", ordering="user_id")
-    def customer(self, notification: Notification) -> str:
-        return link("users.user", notification.user_id, f"user {notification.user_id}")
-
-    @admin.display(description="order", ordering="order_id")
-    def shown_order(self, notification: Notification) -> str:
-        return link("orders.order", notification.order_id, short(notification.order_id))
+    customer = link_column("users.user", "user_id", "customer", "user {}".format)
+    shown_order = link_column("orders.order", "order_id", "order", short)

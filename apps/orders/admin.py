@@ -10,13 +10,15 @@ from apps.orders.models import Order, OrderLine, Parcel
 from severable.admin import (
     Record,
     Rows,
-    joined,
-    label,
+    id_column,
     link,
-    money,
+    link_column,
+    links_column,
+    money_column,
     row_action,
     rows,
     short,
+    state_column,
     timeline,
 )
 
@@ -42,13 +44,8 @@ class Lines(Rows):
     related = ["order"]
     fields = readonly_fields = ["shown_product", "quantity", "shown_price"]
 
-    @admin.display(description="product")
-    def shown_product(self, line: OrderLine) -> str:
-        return link("inventory.product", line.sku)
-
-    @admin.display(description="unit price")
-    def shown_price(self, line: OrderLine) -> str:
-        return money(line.unit_price, line.order.currency)
+    shown_product = link_column("inventory.product", "sku", "product")
+    shown_price = money_column("unit_price", "unit price", currency="order.currency")
 
 
 @admin.register(Order)
@@ -80,36 +77,21 @@ class OrderAdmin(Record):
         answer: HttpResponse = super().render_change_form(request, context, **kwargs)
         return answer
 
-    @admin.display(description="order", ordering="id")
-    def number(self, order: Order) -> str:
-        return short(order.id)
-
-    @admin.display(description="status", ordering="status")
-    def shown_status(self, order: Order) -> str:
-        return label(order.status, STATUSES)
-
-    @admin.display(description="total", ordering="total")
-    def shown_total(self, order: Order) -> str:
-        return money(order.total, order.currency)
-
-    @admin.display(description="customer", ordering="user_id")
-    def customer(self, order: Order) -> str:
-        return link("users.user", order.user_id, f"user {order.user_id}")
-
-    @admin.display(description="customer")
-    def customer_name(self, order: Order) -> str:
-        return link("users.user", order.user_id, queries.customer_name(order.user_id))
-
-    @admin.display(description="see also")
-    def links(self, order: Order) -> str:
-        return joined(
+    number = id_column("id", "order")
+    shown_status = state_column("status", STATUSES)
+    shown_total = money_column("total")
+    customer = link_column("users.user", "user_id", "customer", "user {}".format)
+    customer_name = link_column("users.user", "user_id", "customer", queries.customer_name)
+    links = links_column(
+        lambda order: [
             link("payments.payment", order.payment_id, "payment"),
             rows("inventory.reservation", "reservation", order_id=order.id),
             rows("orders.parcel", "parcel", order=order.id),
             rows("notifications.notification", "mails", order_id=order.id),
             rows("severable_saga.saga", "sagas", key=order.id),
             rows("severable_events.event", "events", stream=order.stream),
-        )
+        ]
+    )
 
 
 @admin.register(Parcel)
@@ -119,9 +101,7 @@ class ParcelAdmin(Record):
     list_display_links = None
     list_filter = [("shipped_at", admin.EmptyFieldListFilter), "created_at"]
     search_fields = ["order"]
-    ordering = ["-order"]
+    ordering = ["-order_id"]
     fields = ["shown_order", "name", "address", "created_at", "shipped_at"]
 
-    @admin.display(description="order", ordering="order")
-    def shown_order(self, parcel: Parcel) -> str:
-        return link("orders.order", parcel.order_id, short(parcel.order_id))
+    shown_order = link_column("orders.order", "order_id", "order", short)

@@ -8,13 +8,14 @@ from severable.admin import (
     JobAdmin,
     Record,
     Rows,
-    joined,
-    label,
-    link,
-    money,
+    id_column,
+    link_column,
+    links_column,
+    money_column,
     row_action,
     rows,
     short,
+    state_column,
 )
 
 STATUSES = {
@@ -39,9 +40,7 @@ class Entries(Rows):
     model = LedgerEntry
     fields = readonly_fields = ["account", "shown_amount", "created_at"]
 
-    @admin.display(description="amount")
-    def shown_amount(self, entry: LedgerEntry) -> str:
-        return money(entry.amount, entry.currency)
+    shown_amount = money_column("amount")
 
 
 @admin.register(Payment)
@@ -66,33 +65,18 @@ class PaymentAdmin(Record):
 
     refund, refund_one = row_action(_refund, "Refund", "taken back", icon="undo")
 
-    @admin.display(description="payment", ordering="id")
-    def number(self, payment: Payment) -> str:
-        return short(payment.id)
-
-    @admin.display(description="status", ordering="status")
-    def shown_status(self, payment: Payment) -> str:
-        return label(payment.status, STATUSES)
-
-    @admin.display(description="amount", ordering="amount")
-    def shown_amount(self, payment: Payment) -> str:
-        return money(payment.amount, payment.currency)
-
-    @admin.display(description="order", ordering="order_id")
-    def shown_order(self, payment: Payment) -> str:
-        return link("orders.order", payment.order_id, short(payment.order_id))
-
-    @admin.display(description="customer", ordering="user_id")
-    def customer(self, payment: Payment) -> str:
-        return link("users.user", payment.user_id, f"user {payment.user_id}")
-
-    @admin.display(description="see also")
-    def links(self, payment: Payment) -> str:
-        return joined(
+    number = id_column("id", "payment")
+    shown_status = state_column("status", STATUSES)
+    shown_amount = money_column("amount")
+    shown_order = link_column("orders.order", "order_id", "order", short)
+    customer = link_column("users.user", "user_id", "customer", "user {}".format)
+    links = links_column(
+        lambda payment: [
             rows("payments.refund", "refund", payment=payment.id),
             rows("payments.testcharge", "the test provider's charge", key=payment.id),
             rows("severable_events.event", "events", stream=payment.stream),
-        )
+        ]
+    )
 
 
 @admin.register(Refund)
@@ -103,9 +87,7 @@ class RefundAdmin(JobAdmin):
     search_fields = ["payment"]
     fields = ["shown_payment", "shown_state", "attempts", "due_at", "error"]
 
-    @admin.display(description="payment", ordering="payment")
-    def shown_payment(self, refund: Refund) -> str:
-        return link("payments.payment", refund.payment_id, short(refund.payment_id))
+    shown_payment = link_column("payments.payment", "payment_id", "payment", short)
 
 
 @admin.register(LedgerEntry)
@@ -117,13 +99,8 @@ class LedgerEntryAdmin(Record):
     ordering = ["-id"]
     fields = ["account", "shown_amount", "shown_payment", "created_at"]
 
-    @admin.display(description="amount", ordering="amount")
-    def shown_amount(self, entry: LedgerEntry) -> str:
-        return money(entry.amount, entry.currency)
-
-    @admin.display(description="payment", ordering="payment")
-    def shown_payment(self, entry: LedgerEntry) -> str:
-        return link("payments.payment", entry.payment_id, short(entry.payment_id))
+    shown_amount = money_column("amount")
+    shown_payment = link_column("payments.payment", "payment_id", "payment", short)
 
 
 @admin.register(TestCharge)
@@ -135,18 +112,7 @@ class TestChargeAdmin(Record):
     ordering = ["-key"]
     fields = ["shown_payment", "shown_state", "shown_amount", "created_at"]
 
-    @admin.display(description="charge", ordering="key")
-    def number(self, charge: TestCharge) -> str:
-        return short(charge.key)
-
-    @admin.display(description="payment")
-    def shown_payment(self, charge: TestCharge) -> str:
-        return link("payments.payment", charge.key)
-
-    @admin.display(description="state", ordering="state")
-    def shown_state(self, charge: TestCharge) -> str:
-        return label(charge.state, CHARGES)
-
-    @admin.display(description="amount", ordering="amount")
-    def shown_amount(self, charge: TestCharge) -> str:
-        return money(charge.amount, "")
+    number = id_column("key", "charge")
+    shown_payment = link_column("payments.payment", "key", "payment")
+    shown_state = state_column("state", CHARGES)
+    shown_amount = money_column("amount", currency="")

@@ -22,7 +22,16 @@ from uuid_utils.compat import uuid7
 
 from apps.users import confirmations, services, sessions
 from apps.users.models import CreditEntry, Preferences, Session, User
-from severable.admin import ContextAdmin, Record, joined, link, money, row_action, rows, short
+from severable.admin import (
+    ContextAdmin,
+    Record,
+    id_column,
+    link,
+    links_column,
+    money_column,
+    row_action,
+    rows,
+)
 
 PROFILE = ["name", "email", "address"]
 ACCESS = ["is_active", "is_staff", "is_superuser", "granted"]
@@ -185,13 +194,9 @@ class UserAdmin(ContextAdmin, DjangoUserAdmin):
     def shown_confirmed(self, user: User) -> bool:
         return user.email_confirmed
 
-    @admin.display(description="store credit", ordering="credit")
-    def shown_credit(self, user: User) -> str:
-        return money(user.credit, "")
-
-    @admin.display(description="see also")
-    def links(self, user: User) -> str:
-        return joined(
+    shown_credit = money_column("credit", "store credit", currency="")
+    links = links_column(
+        lambda user: [
             rows("orders.order", "orders", user_id=user.pk),
             rows("payments.payment", "payments", user_id=user.pk),
             rows("notifications.notification", "mails", user_id=user.pk),
@@ -199,7 +204,8 @@ class UserAdmin(ContextAdmin, DjangoUserAdmin):
             rows("users.session", "sign-ins", user=user.pk),
             link("users.preferences", user.pk, "preferences"),
             rows("severable_events.event", "events", stream=user.stream),
-        )
+        ]
+    )
 
 
 @admin.register(Preferences)
@@ -231,9 +237,7 @@ class CreditEntryAdmin(Record):
     ordering = ["-id"]
     fields = ["user", "shown_amount", "reason", "key", "created_at"]
 
-    @admin.display(description="amount", ordering="amount")
-    def shown_amount(self, entry: CreditEntry) -> str:
-        return money(entry.amount, "")
+    shown_amount = money_column("amount", currency="")
 
 
 def _end(session: Session) -> None:
@@ -254,9 +258,7 @@ class SessionAdmin(Record):
 
     end, end_one = row_action(_end, "Sign out", "signed out", icon="logout")
 
-    @admin.display(description="session", ordering="id")
-    def number(self, session: Session) -> str:
-        return short(session.id)
+    number = id_column("id", "session")
 
 
 admin.site.unregister(Group)

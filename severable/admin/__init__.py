@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from severable.doors import door
 
 if TYPE_CHECKING:
+    from severable.admin.columns import column as column
+    from severable.admin.columns import id_column as id_column
+    from severable.admin.columns import link as link
+    from severable.admin.columns import link_column as link_column
+    from severable.admin.columns import links_column as links_column
+    from severable.admin.columns import money_column as money_column
+    from severable.admin.columns import rows as rows
+    from severable.admin.columns import short as short
+    from severable.admin.columns import state_column as state_column
     from severable.admin.jobs import JobAdmin as JobAdmin
     from severable.admin.site import ContextAdmin as ContextAdmin
     from severable.admin.site import Record as Record
     from severable.admin.site import Rows as Rows
-    from severable.admin.site import joined as joined
-    from severable.admin.site import label as label
-    from severable.admin.site import link as link
-    from severable.admin.site import money as money
     from severable.admin.site import row_action as row_action
-    from severable.admin.site import rows as rows
-    from severable.admin.site import short as short
     from severable.admin.site import timeline as timeline
 else:
     __getattr__ = door(
@@ -27,13 +30,16 @@ else:
             "JobAdmin": "jobs",
             "Record": "site",
             "Rows": "site",
-            "joined": "site",
-            "label": "site",
-            "link": "site",
-            "money": "site",
+            "column": "columns",
+            "id_column": "columns",
+            "link": "columns",
+            "link_column": "columns",
+            "links_column": "columns",
+            "money_column": "columns",
             "row_action": "site",
-            "rows": "site",
-            "short": "site",
+            "rows": "columns",
+            "short": "columns",
+            "state_column": "columns",
             "timeline": "site",
         },
     )
@@ -43,12 +49,15 @@ __all__ = [
     "JobAdmin",
     "Record",
     "Rows",
-    "joined",
-    "label",
+    "column",
+    "id_column",
     "link",
-    "money",
+    "link_column",
+    "links_column",
+    "money_column",
     "row_action",
     "rows",
     "short",
+    "state_column",
     "timeline",
 ]

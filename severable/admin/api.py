@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from severable.admin.columns import column
 from severable.admin.site import Record
 from severable.api.forms import AdminSignInForm
 from severable.api.models import Attempts, IdempotencyKey
@@ -29,9 +30,7 @@ class IdempotencyKeyAdmin(Record):
     ]
     fields += ["status", "headers", "shown_body"]
 
-    @admin.display(description="body")
-    def shown_body(self, key: IdempotencyKey) -> str:
-        return bytes(key.body).decode(errors="replace")
+    shown_body = column("body", lambda key: bytes(key.body).decode(errors="replace"))
 
 
 @admin.register(Attempts)

@@ -12,8 +12,9 @@ from django.http import HttpRequest
 from unfold import widgets
 from unfold.forms import ActionForm, BaseDialogForm
 
+from severable.admin.columns import joined, label, rows
 from severable.admin.jobs import JobAdmin
-from severable.admin.site import Record, joined, label, row_action, rows
+from severable.admin.site import Record, row_action
 from severable.events import delivery, handlers
 from severable.events.models import (
     Delivery,

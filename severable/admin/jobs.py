@@ -6,7 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 
-from severable.admin.site import Record, label, row_action
+from severable.admin.columns import state_column
+from severable.admin.site import Record, row_action
 from severable.errors import Conflict
 from severable.jobs.models import Job, Lease
 
@@ -34,9 +35,7 @@ class JobAdmin(Record):
 
     retry, retry_one = row_action(retry_job, "Retry now", "due now", icon="refresh")
 
-    @admin.display(description="state", ordering="state")
-    def shown_state(self, job: Any) -> str:
-        return label(job.state)
+    shown_state = state_column("state")
 
 
 @admin.register(Lease)

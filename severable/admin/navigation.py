@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import model_ngettext
 from django.http import HttpRequest
 
-from severable.admin import site as admin_site
+from severable.admin import columns
 from severable.jobs.models import Job
 
 
@@ -42,7 +42,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         parked = model._default_manager.filter(state=Job.State.PARKED).count()
         if parked:
             text = f"{parked} {model_ngettext(model._meta, parked)} parked"
-            found = admin_site.rows(model._meta.label_lower, text, state__exact=Job.State.PARKED)
+            found = columns.rows(model._meta.label_lower, text, state__exact=Job.State.PARKED)
             messages.warning(request, found)
     return context | {"app_list": _apps(request)}
 

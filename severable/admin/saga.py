@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.views.debug import SafeExceptionReporterFilter
 from unfold.utils import prettify_json
 
+from severable.admin.columns import joined, label, link, rows, short
 from severable.admin.jobs import JobAdmin
-from severable.admin.site import Record, joined, label, link, rows, short, timeline
+from severable.admin.site import Record, timeline
 from severable.saga import story
 from severable.saga.models import Saga, SagaLog
 

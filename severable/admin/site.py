@@ -5,45 +5,31 @@ An admin shows only its own context's tables. A row of another context is a link
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import model_ngettext, quote, unquote
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html, format_html_join
+from django.urls import reverse
 from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
 from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
-from unfold.utils import display_for_label
 
+from severable.admin.columns import label
 from severable.errors import DomainError, OutcomeUnknown
 from severable.telemetry.correlation import acting
 
 # The lookups that the built-in filters of a field use in a list's URL.
 LOOKUPS = ("", "__exact", "__isnull", "__isempty", "__gte", "__lt")
 
-Colors = Mapping[Any, str]
 Do = Callable[[Any], object]
-
-# The colors of unfold's labels for the states of attempts, steps and jobs.
-COLORS: Colors = {
-    "happened": "info",
-    "waiting": "info",
-    "done": "success",
-    "refused": "danger",
-    "parked": "danger",
-    "unknown": "warning",
-    "to compensate": "warning",
-}
 
 
 class ContextAdmin(ModelAdmin):
@@ -211,40 +197,6 @@ def row_action(
     return selected, one
 
 
-def link(model: str, pk: Any, text: str = "") -> str:
-    """Return a link to one row, such as link("orders.order", order_id), or only its text if the
-    admin of that context runs in another deployment."""
-    if pk is None:
-        return "-"
-    return _link(f"admin:{model.replace('.', '_')}_change", [quote(pk)], "", text or str(pk))
-
-
-def rows(model: str, text: str, **where: Any) -> str:
-    """Return a link to the rows of a model that have these values."""
-    return _link(f"admin:{model.replace('.', '_')}_changelist", [], f"?{urlencode(where)}", text)
-
-
-def joined(*links: str) -> str:
-    """Return several links as one field, without the empty ones."""
-    return format_html_join(" · ", "{}", [(link,) for link in links if link != "-"])
-
-
-def short(identifier: Any) -> str:
-    """Return the end of a long id, which is its distinctive part and is used in mails."""
-    return "-" if identifier is None else f"…{str(identifier)[-8:]}"
-
-
-def money(amount: int | None, currency: str) -> str:
-    """Return an amount in minor units as text: 1800 EUR is "18.00 EUR"."""
-    return "-" if amount is None else f"{amount / 100:,.2f} {currency}".strip()
-
-
-def label(state: str, colors: Colors = COLORS) -> str:
-    """Return a state as a colored label, for lists and pages."""
-    shown: str = display_for_label(state, "-", colors)
-    return shown
-
-
 def timeline(moments: Iterable[Any]) -> dict[str, Any]:
     """Return a table for "severable/story.html". Each moment has `at` (None if it is in the
     future), `what`, `state` and `detail`."""
@@ -260,11 +212,3 @@ def timeline(moments: Iterable[Any]) -> dict[str, Any]:
             for moment in moments
         ],
     }
-
-
-def _link(view: str, args: list[str], query: str, text: str) -> str:
-    try:
-        url = reverse(view, args=args)
-    except NoReverseMatch:
-        return text
-    return format_html('<a href="{}{}" class="text-link">{}</a>', url, query, text)
