@@ -73,10 +73,10 @@ class Conflict(DomainError):
     grpc = grpc.StatusCode.FAILED_PRECONDITION
 
 
-class Declined(DomainError):
-    """The payment was declined."""
+class PaymentRequired(DomainError):
+    """A payment is missing, or was declined."""
 
-    code = "payment_declined"
+    code = "payment_required"
     http = HTTPStatus.PAYMENT_REQUIRED
     grpc = grpc.StatusCode.FAILED_PRECONDITION
 

@@ -1,6 +1,7 @@
-"""Mail in development: one file per message under var/mail/, named by its Message-ID.
+"""Mail: the server in EMAIL_URL or, in development, one file per message under var/mail/.
 
-The same message sent twice is one file, as it is one message to a mail server that knows ids.
+A file is named by its Message-ID: a message that is sent twice is one file, as it is one message
+to a mail server that compares ids.
 """
 
 from __future__ import annotations
@@ -11,8 +12,26 @@ from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+
+from severable.config.environment import env, required
+
+
+def server() -> dict[str, Any]:
+    """Return Django's settings for the server in EMAIL_URL; none if it is "files".
+
+    Raises ImproperlyConfigured if the URL is not valid.
+    """
+    url = required("EMAIL_URL", "files", "the mail server: smtp+tls://user:password@host:587")
+    if url in ("files", ""):
+        return {}
+    try:
+        found: dict[str, Any] = env.email_url_config(url)
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
+    return found
 
 
 class FileBackend(BaseEmailBackend):

@@ -17,8 +17,8 @@ from severable.api import (
     PROBLEM,
     Idempotent,
     NewestFirst,
-    OrderLimit,
     ProblemSerializer,
+    RateLimit,
     ReadLimit,
     caller_id,
     domain_error_problem,
@@ -167,6 +167,12 @@ def _refused(order: Order, headers: dict[str, str]) -> Response:
     assert refusal
     body = domain_error_problem(refusal, order_id=str(order.id))
     return Response(body, body["status"], headers=headers, content_type=PROBLEM)
+
+
+class OrderLimit(RateLimit):
+    """The limit on orders that a user places."""
+
+    name, methods = "orders", ("POST",)
 
 
 class Orders(Idempotent, generics.ListAPIView[Order]):

@@ -10,11 +10,17 @@ from django.db import IntegrityError, transaction
 from django.utils.module_loading import import_string
 
 from apps.payments.models import TestCharge
-from severable.errors import Declined, OutcomeUnknown
+from severable.errors import OutcomeUnknown, PaymentRequired
+
+
+class Declined(PaymentRequired):
+    """The payment was declined."""
+
+    code = "payment_declined"
 
 
 class CardDeclined(Declined):
-    code = "payment_declined"
+    """The provider declined the card."""
 
 
 class Provider(Protocol):

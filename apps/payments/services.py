@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from apps.payments import queries
 from apps.payments.models import LedgerEntry, Payment, Refund
-from apps.payments.providers import provider
+from apps.payments.providers import Declined, provider
 from protos.payment_pb2 import PaymentDeclined, PaymentReceived, PaymentRefunded
 from protos.user_pb2 import DebitCreditRequest, ReturnCreditRequest
 from protos.user_pb2_grpc import UserServiceStub
-from severable.errors import Conflict, Declined, OutcomeUnknown, from_error
+from severable.errors import Conflict, OutcomeUnknown, from_error
 from severable.events import append
 from severable.jobs import executes
 from severable.rpc import remaining, stub

@@ -20,7 +20,7 @@ from severable.api import (
     PROBLEM,
     Idempotent,
     ProblemSerializer,
-    SignUpLimit,
+    RateLimit,
     caller_id,
     key_ring,
     limits,
@@ -111,6 +111,12 @@ def own(request: Request, user_id: int) -> int:
     if user_id != caller_id(request):
         raise queries.UserNotFound(user_id)
     return user_id
+
+
+class SignUpLimit(RateLimit):
+    """The limit on sign-ups, because each hashes a password."""
+
+    name, methods = "sign-ups", ("POST",)
 
 
 class Users(Idempotent):

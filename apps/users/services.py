@@ -17,7 +17,7 @@ from protos.user_pb2 import (
     UserRegistered,
     UserUpdated,
 )
-from severable.errors import Declined, Exists
+from severable.errors import Exists, PaymentRequired
 from severable.events import append
 
 
@@ -28,14 +28,14 @@ class Taken(Exists):
         super().__init__(f"Somebody else has this {field}.", field=field)
 
 
-class CreditShort(Declined):
+class CreditShort(PaymentRequired):
     code = "payment_declined"
 
     def __init__(self, balance: int) -> None:
         super().__init__("There is not enough store credit.", balance=str(balance))
 
 
-class PaymentReturned(Declined):
+class PaymentReturned(PaymentRequired):
     code = "payment_returned"
 
     def __init__(self) -> None:

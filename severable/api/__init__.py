@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from severable.api.pagination import NewestFirst as NewestFirst
     from severable.api.schema import ProblemSerializer as ProblemSerializer
     from severable.api.throttling import CheckLimit as CheckLimit
-    from severable.api.throttling import OrderLimit as OrderLimit
+    from severable.api.throttling import RateLimit as RateLimit
     from severable.api.throttling import ReadLimit as ReadLimit
-    from severable.api.throttling import SignUpLimit as SignUpLimit
     from severable.api.validation import validated as validated
 else:
     __getattr__ = door(
@@ -40,14 +39,13 @@ else:
             "GATEWAY": "address",
             "Idempotent": "idempotency",
             "NewestFirst": "pagination",
-            "OrderLimit": "throttling",
+            "RateLimit": "throttling",
             "Ordering": "filters",
             "PROBLEM": "errors",
             "ProblemSerializer": "schema",
             "RETRY_AFTER": "errors",
             "ReadLimit": "throttling",
             "Search": "filters",
-            "SignUpLimit": "throttling",
             "caller_id": "auth",
             "client_address": "address",
             "key_ring": "key_ring",
@@ -69,12 +67,11 @@ __all__ = [
     "CheckLimit",
     "Idempotent",
     "NewestFirst",
-    "OrderLimit",
     "Ordering",
     "ProblemSerializer",
+    "RateLimit",
     "ReadLimit",
     "Search",
-    "SignUpLimit",
     "caller_id",
     "client_address",
     "domain_error_problem",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -17,8 +16,6 @@ from django.core.checks.security.base import (
 from django.db import connection
 
 from severable.api import key_ring as keys
-
-SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 @register(Tags.security, deploy=True)
@@ -33,43 +30,32 @@ def secrets(**kwargs: Any) -> list[CheckMessage]:
         Error(
             f"{name} can be guessed: it needs {SECRET_KEY_MIN_LENGTH} random characters",
             hint="`python -m severable.keys --env` prints new secrets.",
-            id="shop.E001",
+            id="severable.E001",
         )
         for name, values in given.items()
         if any(map(_weak, values))
     ]
     wrong = keys.complaint()
-    return [*found, Error(wrong, hint="`manage.py jwks --new`", id="shop.E002")] if wrong else found
+    return (
+        [*found, Error(wrong, hint="`manage.py jwks --new`", id="severable.E002")]
+        if wrong
+        else found
+    )
 
 
 @register(Tags.security, deploy=True)
 def servers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report servers that only the processes of one machine share."""
     if connection.vendor == "sqlite":
-        yield Error("DATABASE_URL: SQLite is for development", id="shop.E003")
+        yield Error("DATABASE_URL: SQLite is for development", id="severable.E003")
     if settings.EMBEDDED_BROKER:
-        yield Error("BROKER_URL: a folder as the broker is for development", id="shop.E004")
+        yield Error("BROKER_URL: a folder as the broker is for development", id="severable.E004")
     deployment = settings.DEPLOYMENT
     replicas = deployment.processes.web.max_replicas if deployment.processes else 1
     if not settings.CACHE_URL and max(replicas, len(deployment.http)) > 1:
         yield Warning(
-            "CACHE_URL is not set: the deployment's web processes cache no calls", id="shop.W001"
-        )
-
-
-@register(Tags.security, deploy=True)
-def mail(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report mail that is not delivered, and links in it that do not work."""
-    if "notifications" in settings.DEPLOYMENT.contexts:
-        if settings.EMAIL_BACKEND != SMTP or not settings.EMAIL_HOST:
-            yield Error("EMAIL_URL names no mail server: smtp+tls://…@host:587", id="shop.E005")
-        if settings.DEFAULT_FROM_EMAIL.partition("@")[2] in ("", "localhost"):
-            yield Warning(
-                "DEFAULT_FROM_EMAIL is not set: mail servers reject the default", id="shop.W002"
-            )
-    if settings.WITH_USERS and not _is_origin(settings.PUBLIC_URL):
-        yield Error(
-            f"PUBLIC_URL is {settings.PUBLIC_URL!r}, which is no https://host", id="shop.E006"
+            "CACHE_URL is not set: the deployment's web processes cache no calls",
+            id="severable.W001",
         )
 
 
@@ -80,7 +66,7 @@ def static_files(**kwargs: Any) -> Iterator[CheckMessage]:
         yield Warning(
             f"STATIC_ROOT {settings.STATIC_ROOT} is empty: static files are 404",
             hint="`manage.py collectstatic --noinput`, or `manage.py prepare`",
-            id="shop.W003",
+            id="severable.W002",
         )
 
 
@@ -98,8 +84,3 @@ def _weak(secret: str) -> bool:
         or len(set(secret)) < SECRET_KEY_MIN_UNIQUE_CHARACTERS
         or secret.startswith(SECRET_KEY_INSECURE_PREFIX)
     )
-
-
-def _is_origin(url: str) -> bool:
-    parts = urlsplit(url)
-    return bool(parts.scheme == "https" and parts.hostname and url == f"https://{parts.netloc}")

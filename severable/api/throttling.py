@@ -46,18 +46,6 @@ class RateLimit(BaseThrottle):
         return network_of(client_address(request._request))
 
 
-class OrderLimit(RateLimit):
-    """The limit on orders that a user places."""
-
-    name, methods = "orders", ("POST",)
-
-
-class SignUpLimit(RateLimit):
-    """The limit on sign-ups, because each hashes a password."""
-
-    name, methods = "sign-ups", ("POST",)
-
-
 class ReadLimit(RateLimit):
     """The limit on lists and searches, which cost more than reading one row."""
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from severable.config.environment import DEVELOPMENT, env
 
-DEFAULTS = {"orders": 60, "sign-ups": 10, "reads": 600}
 FOR_DEVELOPMENT = 100_000  # for its load tests
 
 
-def rate_limits() -> dict[str, int]:
-    """Read RATE_LIMIT_ORDERS, RATE_LIMIT_SIGN_UPS and RATE_LIMIT_READS."""
+def rate_limits(defaults: Mapping[str, int]) -> dict[str, int]:
+    """Return each limit from its variable, such as RATE_LIMIT_SIGN_UPS for "sign-ups".
+
+    `defaults` are requests per minute; in development a limit that is not set is not reached.
+    """
     return {
         name: env.int(
             f"RATE_LIMIT_{name.upper().replace('-', '_')}",
             FOR_DEVELOPMENT if DEVELOPMENT else default,
         )
-        for name, default in DEFAULTS.items()
+        for name, default in defaults.items()
     }

@@ -443,7 +443,7 @@ def test_a_frozen_cache_costs_its_timeout_once_and_is_used_again_when_it_is_back
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    use_redis(settings, redis.url.replace("/0", "/1"), timeout=0.2)  # as in shop/settings.py
+    use_redis(settings, redis.url.replace("/0", "/1"), timeout=0.2)  # as in severable/settings.py
     get(users)
     attempts = Attempts(monkeypatch)
     redis.freeze()

@@ -18,7 +18,7 @@ from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
 from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
 from severable import topology
-from severable.errors import Conflict, Declined, NotFound, OutcomeUnknown, from_error
+from severable.errors import Conflict, NotFound, OutcomeUnknown, PaymentRequired, from_error
 from severable.rpc import deadline
 from severable.rpc.client import stubs
 from severable.rpc.client.local import LocalChannel
@@ -154,13 +154,13 @@ def test_errors_have_code_and_details(
 
 
 def test_a_refusal_keeps_its_kind_code_and_facts(users: Users, get: Get) -> None:
-    refusal = Declined("no money", balance="5")
+    refusal = PaymentRequired("no money", balance="5")
     refusal.code = "short"  # type: ignore[misc]
     users.behaviour = raising(refusal)
     with pytest.raises(grpc.RpcError) as raised:
         get()
     got = from_error(raised.value)
-    assert isinstance(got, Declined)
+    assert isinstance(got, PaymentRequired)
     assert (got.code, got.detail, got.facts) == ("short", "no money", {"balance": "5"})
 
 
