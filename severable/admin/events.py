@@ -61,7 +61,7 @@ class EventAdmin(Record):
     ordering = ["-position"]
     fieldsets = [
         (None, {"fields": [("type", "recorded_at"), ("stream", "version"), "actor", "links"]}),
-        ("Data", {"fields": ["data", "data_version"]}),
+        ("Data", {"fields": ["data"]}),
         (
             "Origin",
             {

@@ -9,7 +9,6 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from severable.events import upcasting
 from severable.protos import events_pb2
 from severable.topology import contracts
 
@@ -35,29 +34,12 @@ def to_json(message: Message) -> Json:
     )
 
 
-class NewerEvent(Exception):
-    """The meaning of an event has changed in a way that this deployment does not know."""
-
-
 def to_message(event: events_pb2.Event) -> Message:
-    """The contract's message that an event carries, in its present meaning. Fields that are not
-    known here are dropped.
+    """Return the contract's message that an event carries, without fields that are unknown here.
 
-    Raises LookupError for a type that no contract here has, NewerEvent for one of tomorrow.
+    Raises LookupError for a type that no contract here has.
     """
     contracts.load(event.type.partition(".")[0])
     descriptor = descriptor_pool.Default().FindMessageTypeByName(event.type)
     message: Message = message_factory.GetMessageClass(descriptor)()
-    return ParseDict(_upcast(event), message, ignore_unknown_fields=True)
-
-
-def _upcast(event: events_pb2.Event) -> Json:
-    version = event.dataversion or 1  # from who does not know of versions yet
-    current = upcasting.current_version(event.type)
-    if version > current:
-        raise NewerEvent(
-            f"{event.type} has version {version}, and this deployment knows {current}: "
-            "deploy its contract here, then retry"
-        )
-    data: Json = json.loads(event.data)
-    return upcasting.upcast(event.type, version, data)
+    return ParseDict(json.loads(event.data), message, ignore_unknown_fields=True)

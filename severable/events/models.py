@@ -71,9 +71,6 @@ class Event(models.Model):
     version = models.PositiveIntegerField(help_text="In its stream, from 1")
     type = models.CharField(max_length=100)
     data = models.JSONField()
-    data_version = models.PositiveSmallIntegerField(
-        default=1, db_default=1, help_text="Of what the data means: protos/upcasters.py"
-    )
     correlation_id = models.CharField(max_length=64)
     causation_id = models.CharField(max_length=64, blank=True)
     actor = models.CharField(max_length=100, blank=True)

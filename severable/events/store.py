@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 from django.db import IntegrityError, connection
-from django.db.models import Max
 from google.protobuf.message import Message
 
 from severable.errors import Conflict
 from severable.events import notify, transactions
 from severable.events.envelope import Json, source_of, to_json, type_of
 from severable.events.models import Event
-from severable.events.upcasting import current_version
 from severable.protos import events_pb2
 from severable.telemetry import correlation
 from severable.telemetry.tracing import traceparent
@@ -31,26 +29,20 @@ class VersionConflict(Conflict):
     code = "version_conflict"
 
 
-def append(message: Message, *, stream: str, expected_version: int | None = None) -> Event:
+def append(message: Message, *, stream: str) -> Event:
     """Append a fact to a stream such as "order-<id>", in the transaction that makes it true.
 
-    With `expected_version`, the version of the stream's last event (0 for a new stream), the
-    append is refused with VersionConflict where the stream has gone on; the transaction must
-    then be rolled back. Raises RuntimeError outside a transaction, EventTooLarge.
+    Raises RuntimeError outside a transaction, EventTooLarge, and VersionConflict if another
+    transaction has appended to the stream meanwhile: then this one must be rolled back.
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"append({type_of(message)}) outside a transaction")
-    if expected_version is not None:
-        before = Event.objects.filter(stream=stream).aggregate(last=Max("version"))["last"] or 0
-        if before != expected_version:
-            raise VersionConflict(f"{stream} is at version {before}, not {expected_version}")
     why = correlation.current()
     event = Event(
         source=source_of(type_of(message)),
         stream=stream,
         type=type_of(message),
         data=to_json(message),
-        data_version=current_version(type_of(message)),
         correlation_id=why.id,
         causation_id=why.causation,
         actor=why.actor,
@@ -62,14 +54,14 @@ def append(message: Message, *, stream: str, expected_version: int | None = None
             f"{event.type} for {stream} has {size} bytes of data; at most {MAX_DATA} are allowed"
         )
     try:
-        _append(event, None if expected_version is None else expected_version + 1)
+        _append(event)
     except IntegrityError:
         raise VersionConflict(f"somebody else has appended to {stream}") from None
     notify.on_commit()
     return event
 
 
-def _append(event: Event, version: int | None) -> None:
+def _append(event: Event) -> None:
     """INSERT, with what only the database knows: the transaction, and which version is next."""
     given = [
         field.get_db_prep_save(getattr(event, field.attname), connection)
@@ -77,7 +69,7 @@ def _append(event: Event, version: int | None) -> None:
         if field.name not in KNOWN_TO_THE_DATABASE
     ]
     with connection.cursor() as cursor:
-        statement, values = _insert(connection.vendor), [version, event.stream, *given]
+        statement, values = _insert(connection.vendor), [event.stream, *given]
         cursor.execute(statement, values)
         appended = cursor.fetchone()
         if appended is None:  # the first event of this run of the server
@@ -97,9 +89,9 @@ def _insert(vendor: str) -> str:
     number, of_this_run = transactions.OWN[vendor]
     return f"""
         INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
-        SELECT {number}, COALESCE(%s, (
+        SELECT {number}, (
             SELECT COALESCE(MAX(version), 0) + 1 FROM {Event._meta.db_table} WHERE stream = %s
-        )), {", ".join(["%s"] * len(columns))} {of_this_run}
+        ), {", ".join(["%s"] * len(columns))} {of_this_run}
         RETURNING position, transaction_id, version"""  # noqa: S608
 
 
@@ -114,7 +106,6 @@ def envelope(event: Event) -> events_pb2.Event:
         sequence=event.version,
         datacontenttype="application/json",
         data=event.data_as_json,
-        dataversion=event.data_version,
         correlationid=event.correlation_id,
         causationid=event.causation_id,
         actor=event.actor,

@@ -144,7 +144,6 @@ class Event(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
-    DATAVERSION_FIELD_NUMBER: _builtins.int
     specversion: _builtins.str
     id: _builtins.str
     """UUIDv7"""
@@ -164,8 +163,6 @@ class Event(_message.Message):
     actor: _builtins.str
     """such as "user-7"; empty where nobody asked for it"""
     traceparent: _builtins.str
-    dataversion: _builtins.int
-    """of what the data means, from 1: see protos/upcasters.py"""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -187,11 +184,10 @@ class Event(_message.Message):
         actor: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         position: Global___Position | None = ...,
-        dataversion: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causationid", b"causationid", "correlationid", b"correlationid", "data", b"data", "datacontenttype", b"datacontenttype", "dataversion", b"dataversion", "id", b"id", "position", b"position", "sequence", b"sequence", "source", b"source", "specversion", b"specversion", "subject", b"subject", "time", b"time", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causationid", b"causationid", "correlationid", b"correlationid", "data", b"data", "datacontenttype", b"datacontenttype", "id", b"id", "position", b"position", "sequence", b"sequence", "source", b"source", "specversion", b"specversion", "subject", b"subject", "time", b"time", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,6 @@ class Migration(migrations.Migration):
                 ('version', models.PositiveIntegerField(help_text='In its stream, from 1')),
                 ('type', models.CharField(max_length=100)),
                 ('data', models.JSONField()),
-                ('data_version', models.PositiveSmallIntegerField(db_default=1, default=1, help_text='Of what the data means: protos/upcasters.py')),
                 ('correlation_id', models.CharField(max_length=64)),
                 ('causation_id', models.CharField(blank=True, max_length=64)),
                 ('actor', models.CharField(blank=True, max_length=100)),
