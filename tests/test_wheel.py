@@ -1,20 +1,36 @@
-"""The wheel holds the package alone, and works in a project that has nothing of the shop."""
+"""The wheel holds the package alone, and is all that a project of one's own needs.
+
+tests/example is such a project: it has apps named `events` and `api`, its own user model, and two
+contexts, of which one calls the other and publishes an event that the other handles.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
+from tests.addresses import free_addresses
 from tests.processes import ROOT, copy_of_the_repository
 
-SETTINGS = """
-SECRET_KEY = "of a test"
-INSTALLED_APPS = ["events", "api"]
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PROCFILE = """
+import django
+django.setup()
+from django.conf import settings
+from severable.deploy import render
+print(render(settings.TOPOLOGY, "procfile")[f"deploy/procfile/{settings.PLACEMENT}"], end="")
 """
 
 
@@ -36,64 +52,110 @@ def test_the_wheel_holds_the_package_and_what_it_reads(wheel: Path) -> None:
     assert wanted <= set(names), "package-data in pyproject.toml does not name them all"
 
 
-def test_it_is_used_without_the_shop(wheel: Path, tmp_path: Path) -> None:
-    """A project of its own with apps called `events` and `api`: nothing collides, and the topology
-    and the deployment files are made from its own contexts."""
-    installed = tmp_path / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-    subprocess.run([*command, str(installed), str(wheel)], check=True)
-    project = tmp_path / "project"
-    for app in ("library", "events", "api", "books"):
-        (project / app).mkdir(parents=True)
-        (project / app / "__init__.py").touch()
-    (project / "library" / "settings.py").write_text(SETTINGS)
-    (project / "topology.toml").write_text(TOPOLOGY)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=project,
-        env={"PYTHONPATH": f"{installed}:{project}", "DJANGO_SETTINGS_MODULE": "library.settings"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "books",
-        "books-web: library.asgi:application",
-        "severable_events severable_jobs",
-    ]
+class Library:
+    """The example project in a folder of its own, with the wheel beside it."""
+
+    def __init__(self, folder: Path, wheel: Path, placement: str) -> None:
+        self._folder = folder / "library"
+        shutil.copytree(ROOT / "tests" / "example", self._folder)
+        installed = folder / "installed"
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*install, str(installed), str(wheel)], check=True)
+        self._deployments = ["library"] if placement == "one" else ["readers", "books"]
+        http = free_addresses(len(self._deployments))
+        grpc = free_addresses(len(self._deployments))
+        self.readers, self.books = f"http://{http[0]}", f"http://{http[-1]}"
+        self._env = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PYTHONPATH": f"{installed}:{self._folder}",
+            "DJANGO_SETTINGS_MODULE": "library.settings",
+            "SHOP_PLACEMENT": placement,
+            **{f"HTTP_{d.upper()}": a for d, a in zip(self._deployments, http, strict=True)},
+            **{f"GRPC_{d.upper()}": a for d, a in zip(self._deployments, grpc, strict=True)},
+        }
+        self._log = (folder / "log").open("w+")
+        self._generate()
+
+    def _generate(self) -> None:
+        options = ["-I.", f"-I{sysconfig.get_paths()['purelib']}"]
+        options += ["--python_out=.", "--grpc_python_out=."]
+        self.run("-m", "grpc_tools.protoc", *options, "protos/book.proto", "protos/reader.proto")
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self._folder,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self) -> None:
+        for name in self._deployments:
+            self._env["SHOP_DEPLOYMENT"] = name
+            self.run("manage.py", "prepare")
+        (self._folder / "Procfile").write_text(self.run("-c", PROCFILE))
+        self._honcho = subprocess.Popen(
+            [sys.executable, "-m", "honcho", "start"],
+            cwd=self._folder,
+            env=self._env,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def stop(self) -> None:
+        self._honcho.send_signal(signal.SIGTERM)
+        self._honcho.wait(60)
+        self._log.close()
+
+    def eventually(self, url: str, expected: object, token: str = "") -> None:
+        """Ask again until the response is as expected, for a minute."""
+        ends, found = monotonic() + 60, None
+        while monotonic() < ends:
+            try:
+                found = ask(url, token=token)
+            except OSError as error:
+                found = error
+            if found == expected:
+                return
+            sleep(0.2)
+        self._log.seek(0)
+        raise AssertionError(f"{url}: {found}, not {expected}\n{self._log.read()}")
 
 
-TOPOLOGY = """
-[contexts.books]
-package = "book"
-[contexts.gateway]
-calls = ["books"]
-[calls]
-timeout = 1
-retries = 0
-retry_budget = 0.2
-concurrency = 1
-breaker_failures = 1
-breaker_seconds = 1
-[placements.one.books]
-contexts = ["books", "gateway"]
-http = "127.0.0.1:1"
-grpc = "127.0.0.1:2"
-"""
-SCRIPT = """
-import sys
-import django
-django.setup()
-from severable import topology
-from severable.deploy import render
-from severable.events.apps import EventsConfig
-from severable.jobs.apps import JobsConfig
-found = topology.load(topology.path())
-print(*found.placements["one"])
-[lines] = render(found, "procfile").values()
-[web] = [line for line in lines.splitlines() if line.startswith("books-web")]
-print("books-web:", web.split()[-1])
-print(EventsConfig.label, JobsConfig.label)
-assert not {"shop", "apps", "tools"} & {name.partition(".")[0] for name in sys.modules}
-"""
+def ask(url: str, body: object = None, token: str = "") -> Any:
+    """Return a JSON response; with a body, to a POST."""
+    headers = {"Content-Type": "application/json"}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=15) as response:
+        return json.load(response)
+
+
+@pytest.fixture(params=["split", pytest.param("one", marks=pytest.mark.chaos)])
+def library(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[Library]:
+    made = Library(tmp_path, wheel, request.param)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.timeout(240)
+def test_a_project_of_ones_own_calls_publishes_and_handles(library: Library) -> None:
+    """In one process and split: what the package asked of the shop's own settings or folders would
+    be missing here."""
+    for address in {library.readers, library.books}:
+        library.eventually(f"{address}/health/live", {"status": "ok"})
+    credentials = {"username": "ada", "password": "demo"}
+    token = ask(f"{library.readers}/api/readers/token", credentials)["access"]
+    lent = ask(f"{library.books}/api/loans", {"title": "Emma"}, token)
+    assert lent == {"title": "Emma", "reader_name": "Ada Lovelace"}
+    counted = {"username": "ada", "loans": 1}
+    library.eventually(f"{library.readers}/api/readers/me", counted, token)
+    modules = library.run("-c", "import django, sys; django.setup(); print(*sys.modules)").split()
+    assert not {"shop", "tools"} & {name.partition(".")[0] for name in modules}

@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: the accounts and products of the demo shop. Development only."""
+"""`manage.py seed_demo`: the demo data of each context. Development only."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from severable.config.environment import SHOP_ENV
 
 
 class Command(BaseCommand):
-    help = "Add the demo accounts and products, through the contexts' services. Safe to repeat."
+    help = "Add the demo data of each context (its demo.py). Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVELOPMENT:
@@ -30,4 +30,4 @@ class Command(BaseCommand):
             for step in progress.track(steps, description="Demo data"):
                 step()
         if steps:
-            self.stdout.write(f"Demo data: {len(steps)} accounts and products are there.")
+            self.stdout.write(f"Demo data: {len(steps)} steps are done.")
