@@ -22,24 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/notification.proto\x12\x0cnotification\x1a\x1cgoogle/api/annotations.proto\"\'\n\x13ListForOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"I\n\x14ListForOrderResponse\x12\x31\n\rnotifications\x18\x01 \x03(\x0b\x32\x1a.notification.Notification\"H\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t2\xa3\x01\n\x13NotificationService\x12\x8b\x01\n\x0cListForOrder\x12!.notification.ListForOrderRequest\x1a\".notification.ListForOrderResponse\"4\x90\x02\x01\x82\xd3\xe4\x93\x02+\x12)/internal/orders/{order_id}/notificationsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/notification.proto\x12\x0cnotificationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.notification_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListForOrder']._loaded_options = None
-  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListForOrder']._serialized_options = b'\220\002\001\202\323\344\223\002+\022)/internal/orders/{order_id}/notifications'
-  _globals['_LISTFORORDERREQUEST']._serialized_start=73
-  _globals['_LISTFORORDERREQUEST']._serialized_end=112
-  _globals['_LISTFORORDERRESPONSE']._serialized_start=114
-  _globals['_LISTFORORDERRESPONSE']._serialized_end=187
-  _globals['_NOTIFICATION']._serialized_start=189
-  _globals['_NOTIFICATION']._serialized_end=261
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=264
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=427
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from protos import notification_pb2 as protos_dot_notification__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -23,75 +22,3 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
-
-
-class NotificationServiceStub:
-    """Missing associated documentation comment in .proto file."""
-
-    def __init__(self, channel):
-        """Constructor.
-
-        Args:
-            channel: A grpc.Channel.
-        """
-        self.ListForOrder = channel.unary_unary(
-                '/notification.NotificationService/ListForOrder',
-                request_serializer=protos_dot_notification__pb2.ListForOrderRequest.SerializeToString,
-                response_deserializer=protos_dot_notification__pb2.ListForOrderResponse.FromString,
-                _registered_method=True)
-
-
-class NotificationServiceServicer:
-    """Missing associated documentation comment in .proto file."""
-
-    def ListForOrder(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-
-def add_NotificationServiceServicer_to_server(servicer, server):
-    rpc_method_handlers = {
-            'ListForOrder': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListForOrder,
-                    request_deserializer=protos_dot_notification__pb2.ListForOrderRequest.FromString,
-                    response_serializer=protos_dot_notification__pb2.ListForOrderResponse.SerializeToString,
-            ),
-    }
-    generic_handler = grpc.method_handlers_generic_handler(
-            'notification.NotificationService', rpc_method_handlers)
-    server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('notification.NotificationService', rpc_method_handlers)
-
-
- # This class is part of an EXPERIMENTAL API.
-class NotificationService:
-    """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def ListForOrder(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/notification.NotificationService/ListForOrder',
-            protos_dot_notification__pb2.ListForOrderRequest.SerializeToString,
-            protos_dot_notification__pb2.ListForOrderResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)

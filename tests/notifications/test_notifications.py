@@ -14,10 +14,7 @@ from apps.inventory.models import Product
 from apps.notifications import services
 from apps.notifications.models import Notification
 from apps.users.models import User
-from protos import notification_pb2 as pb
-from protos.notification_pb2_grpc import NotificationServiceStub
 from severable.events.models import Delivery
-from severable.rpc.client.stubs import stub
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import deliver_events, do_jobs, settle
 
@@ -209,16 +206,3 @@ def test_everybody_sees_their_own(
     assert len(listed(client, order_id=placed["id"])) == 2
     assert client.get("/api/notifications", {"order_id": "x"}).status_code == 400
     assert APIClient().get("/api/notifications").status_code == 401
-
-
-def test_the_mails_about_an_order_are_found_over_the_contract(client: APIClient) -> None:
-    placed = order(client)
-    settle()
-    found = stub(NotificationServiceStub).ListForOrder(
-        pb.ListForOrderRequest(order_id=placed["id"])
-    )
-
-    assert sorted((n.kind, n.state) for n in found.notifications) == [
-        ("order.OrderCreated", "done"),
-        ("order.OrderPaid", "done"),
-    ]

@@ -15,9 +15,8 @@ from google.protobuf.message import Message
 
 from apps.inventory.models import Product
 from apps.users.models import User
-from protos import inventory_pb2, notification_pb2, order_pb2, payment_pb2, user_pb2
+from protos import inventory_pb2, order_pb2, payment_pb2, user_pb2
 from protos.inventory_pb2_grpc import InventoryServiceStub
-from protos.notification_pb2_grpc import NotificationServiceStub
 from protos.order_pb2_grpc import OrderServiceStub
 from protos.payment_pb2_grpc import PaymentServiceStub
 from protos.user_pb2_grpc import UserServiceStub
@@ -83,8 +82,6 @@ def calls(user: User, mug: Product, order_id: str, payment_id: str) -> Iterator[
     yield PaymentServiceStub, "Refund", payment_pb2.RefundRequest(order_id=new)
     yield PaymentServiceStub, "GetPayment", payment_pb2.GetPaymentRequest(payment_id=payment_id)
     yield OrderServiceStub, "GetOrder", order_pb2.GetOrderRequest(order_id=order_id)
-    about = notification_pb2.ListForOrderRequest(order_id=order_id)
-    yield NotificationServiceStub, "ListForOrder", about
     yield EventFeedStub, "Read", events_pb2.ReadRequest(source="orders")
 
 
