@@ -18,7 +18,7 @@ HOST = re.compile(r"http://127\.0\.0\.1:\d+")
 SIGNED = re.compile(r"token=[\w:.%-]+")
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 CURSOR = re.compile(r"cursor=[\w%=]+")
-SECONDS_LEFT = re.compile(r";t=\d+$")  # of a rate limit's window
+LEFT = re.compile(r";r=\d+;t=\d+$")  # of a rate limit: its windows begin at other requests
 SHORT_ID = re.compile(r"\([0-9a-f]{8}\)")
 PLACEHOLDER = re.compile(r"{(\w+:\w+)}")
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
@@ -93,7 +93,7 @@ class Client:
 
     def _text(self, text: str) -> str:
         text = TIME.sub("a time", text.replace(self._host, "shop"))
-        text = SECONDS_LEFT.sub(";t=…", text)
+        text = LEFT.sub(";r=…;t=…", text)
         text = CURSOR.sub("cursor=…", JWT.sub("a token", text))
         return UUID.sub(lambda found: self.name(found[0]), SHORT_ID.sub("(…)", text))
 
