@@ -8,13 +8,16 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from django.apps import apps
 from django.conf import settings
+from django.db import models
 from django.db.migrations.loader import MigrationLoader
+from django.test.utils import isolate_apps
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 from importlinter import cli
 
-from apps.users.models import Session
+from apps.orders.models import Order
+from apps.users.models import Session, User
+from severable import checks
 from tests import walls
 from tests.processes import ROOT
 
@@ -43,12 +46,31 @@ def test_imports_keep_the_walls() -> None:
     assert cli.lint_imports() == 0
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_no_foreign_key_leaves_a_context(context: str) -> None:
-    for model in apps.get_app_config(context).get_models(include_auto_created=True):
-        for field in model._meta.get_fields():
-            other = field.related_model._meta.app_label if field.is_relation else context
-            assert other == context or other not in CONTEXTS, f"{model.__name__}.{field.name}"
+def test_a_foreign_key_to_another_context_is_refused() -> None:
+    with isolate_apps("apps.orders", "apps.users"):
+
+        class Note(models.Model):
+            order = models.ForeignKey(Order, models.CASCADE, related_name="+")
+            user = models.ForeignKey(User, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "orders"
+
+            def __str__(self) -> str:
+                return ""
+
+    [error] = checks.crossing([Note])
+    assert error.msg == "Note.user leads from the context orders to users"
+
+
+def test_a_service_without_a_servicer_is_refused() -> None:
+    [error] = checks.unserved(["user", "order"], ["user.UserService"])
+    assert error.msg == "order.OrderService is in the contract, and no servicer serves it"
+    assert "add_OrderServiceServicer_to_server" in str(error.hint)
+
+
+def test_every_context_can_be_separated_and_serves_its_contract() -> None:
+    assert checks.separable() == checks.served() == []
 
 
 def test_no_migration_depends_on_another_contexts() -> None:
