@@ -137,7 +137,7 @@ def test_others_go_on_when_a_process_freezes_inside_a_transaction(
     (event,) = recorded(1)
 
     def seen() -> bool:
-        return bool(status.Event.objects.after(0, 0).filter(pk=event.pk).exists())
+        return bool(status.Event.objects.committed_after(0, 0).filter(pk=event.pk).exists())
 
     # The one that is held back has a name, and so has the process.
     held = status.oldest_transaction()

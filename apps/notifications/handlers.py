@@ -1,4 +1,4 @@
-"""Subscriptions that write mails to customers."""
+"""Event handlers that create mails to customers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +32,8 @@ class Recipient:
 
 
 def recipient(event: Any) -> Recipient | None:
-    """Return whom to tell. None for a user who does not exist, since an order for one is rejected,
-    and for one whose e-mail address is unconfirmed, since it may be another person's."""
+    """Return the recipient, or None if the user does not exist, because orders for such a user are
+    rejected, or if the e-mail address is unconfirmed, because it may be another person's."""
     users = stub(UserServiceStub)
     try:
         user = users.GetUser(GetUserRequest(user_id=event.user_id))
@@ -48,14 +48,14 @@ def recipient(event: Any) -> Recipient | None:
 
 
 def confirmation(event: EmailConfirmationRequested) -> EmailConfirmation:
-    """Return the link that confirms an address. It is asked for here: no event contains it."""
+    """Return the link that confirms an address. It is secret, so the event does not contain it."""
     request = CreateEmailConfirmationRequest(user_id=event.user_id)
     return stub(UserServiceStub).CreateEmailConfirmation(request)
 
 
 @on(EmailConfirmationRequested, prefetch=confirmation)
 def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> None:
-    # The address may be a stranger's: nothing that the account's owner typed is in this mail.
+    # The address may be a stranger's: this mail contains nothing that the account's owner typed.
     if to.url:
         notify(
             user_id=event.user_id,
@@ -122,4 +122,4 @@ def _tell(event: Message, to: Recipient | None, subject: str, text: str) -> None
 
 
 def _hello(to: Recipient) -> str:
-    return f"Hello {' '.join(to.user.name.split())},"  # one line, whatever an old account's name is
+    return f"Hello {' '.join(to.user.name.split())},"  # old accounts' names may contain line breaks

@@ -1,4 +1,4 @@
-"""Mails to customers: what is to be said, and whether it has been sent."""
+"""Mails to customers, and whether they have been sent."""
 
 from django.conf import settings
 from django.db import models
@@ -9,16 +9,15 @@ from severable.jobs import Job
 
 
 class Notification(Job):
-    """One mail. Written by a handler with the event, sent afterwards.
+    """A mail. A handler creates it; it is sent at least once, after the handler's transaction.
 
-    It is sent at least once: where a process dies between sending and noting it, once more,
-    the same to the byte. What else holds: services.py.
+    Guarantees: services.py.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7)
     user_id = models.IntegerField(db_index=True)
     order_id = models.UUIDField(null=True, blank=True, db_index=True)
-    kind = models.CharField(max_length=100, help_text="The event that it tells of")
+    kind = models.CharField(max_length=100, help_text="Type of the event")
     email = models.EmailField("to")
     subject = models.CharField(max_length=200)
     body = models.TextField()
@@ -36,7 +35,7 @@ class Notification(Job):
 
     @property
     def shown_body(self) -> str:
-        """The body, as the account's owner and staff may see it."""
+        """The body as shown to the account's owner and to staff."""
         return "" if self.confidential else self.body
 
     @property

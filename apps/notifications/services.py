@@ -1,14 +1,12 @@
 """Commands on notifications.
 
-What is guaranteed of mails: each event has its mail written once, with the delivery of the event,
-or not at all where the customer wants none. A written mail is sent until the mail server takes it,
-and parked after eight attempts, for staff to see. A slow mail server is waited for: the lease of a
-mail is renewed while it is being sent, and a worker sends two at a time.
+Guarantees: an event's mail is created once, in the transaction of its delivery, unless the customer
+wants none. It is retried until the mail server accepts it, and parked after eight attempts. While
+the mail server is slow, the mail's lease is renewed; a worker sends two mails at a time.
 
-What cannot be: that it is sent once. Where a process dies between the mail server's yes and our
-commit, nobody knows of that yes, and the mail is sent again. It is then the same to the byte, with
-the same Message-ID: mail servers and programs that compare those show one. And two mails may
-arrive in any order; each names what it tells of.
+Not guaranteed: that a mail is sent only once. If a process dies between the mail server's
+acceptance and the commit, the mail is sent again, byte for byte and with the same Message-ID, by
+which mail servers and clients detect duplicates. And mails may arrive in any order.
 """
 
 import threading
@@ -22,8 +20,8 @@ from django.utils import timezone
 from apps.notifications.models import Notification
 from severable.jobs import NotYet, enqueue_on_commit, executes
 
-# Mails that one worker sends at a time: half of its threads, so that a slow mail server leaves
-# the others to everything else. The rest is deferred.
+# Mails that one worker sends at a time: half of its threads, so that a slow mail server does not
+# block the others. Further mails are deferred.
 MAX_SENDING = 2
 SLOT_WAIT = 0.1  # seconds
 
@@ -40,7 +38,7 @@ def notify(
     order_id: UUID | None = None,
     confidential: bool = False,
 ) -> Notification:
-    """Write a mail, in the transaction of whoever has something to say. It is sent after that."""
+    """Create a mail in the caller's transaction. A worker sends it after the commit."""
     notification = Notification.objects.create(
         user_id=user_id,
         email=email,
@@ -57,16 +55,16 @@ def notify(
 
 @executes(Notification)
 def send(notification: Notification) -> None:
-    """Send a mail, unless as many are being sent as this worker may send at once."""
+    """Send a mail. Raises NotYet if this worker is sending MAX_SENDING others."""
     if not _slots.acquire(timeout=SLOT_WAIT):
-        # 1, 2, 4 … 60 seconds: what waits for a slow server must not keep the worker busy.
-        raise NotYet("others are being sent", notification.backoff().total_seconds())
+        # Backoff, so that mails waiting for a slow server do not keep the worker busy.
+        raise NotYet("other mails are being sent", notification.backoff().total_seconds())
     try:
         with notification.renewed():
             _send(notification)
     finally:
         _slots.release()
-    _note_sent(notification)
+    _mark_sent(notification)
 
 
 def _send(mail: Notification) -> None:
@@ -74,7 +72,7 @@ def _send(mail: Notification) -> None:
     EmailMessage(mail.subject, mail.body, to=[mail.email], headers=headers).send()
 
 
-def _note_sent(mail: Notification) -> None:
-    # Also if the lease was lost: another attempt would send it again.
+def _mark_sent(mail: Notification) -> None:
+    # Even if the lease was lost: another attempt would send it again.
     sent = Notification.objects.filter(pk=mail.pk).exclude(state=Notification.State.DONE)
     sent.update(state=Notification.State.DONE, due_at=None, error="", sent_at=timezone.now())

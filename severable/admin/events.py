@@ -29,11 +29,11 @@ from severable.events.models import (
 Choices = list[tuple[str, str]]
 
 
-def known(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
-    """Return a filter on a field with the values that can occur. Django's own would read the whole
-    table to find them."""
+def filter_on(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
+    """Return a filter on a field with a list of its values. Django's own would scan the table for
+    them."""
 
-    class Known(admin.SimpleListFilter):
+    class FieldFilter(admin.SimpleListFilter):
         title = parameter_name = field
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
@@ -43,13 +43,13 @@ def known(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleL
             value = self.value()
             return queryset.filter(**{field: value}) if value else queryset
 
-    return Known
+    return FieldFilter
 
 
-OF_SOURCE = known("source", lambda: settings.DEPLOYMENT.queues)
-OF_CONTEXT = known("context", lambda: (handler.context for handler in handlers.registered()))
-OF_HANDLER = known("handler", lambda: (handler.name for handler in handlers.registered()))
-OF_TYPE = known("type", lambda: (handler.type for handler in handlers.registered()))
+OF_SOURCE = filter_on("source", lambda: settings.DEPLOYMENT.queues)
+OF_CONTEXT = filter_on("context", lambda: (handler.context for handler in handlers.registered()))
+OF_HANDLER = filter_on("handler", lambda: (handler.name for handler in handlers.registered()))
+OF_TYPE = filter_on("type", lambda: (handler.type for handler in handlers.registered()))
 
 
 @admin.register(Event)
@@ -82,7 +82,7 @@ class EventAdmin(Record):
             rows("severable_events.event", "the whole stream", stream=event.stream),
             rows(
                 "severable_events.event",
-                "all with the same correlation",
+                "events with the same correlation",
                 correlation_id=event.correlation_id,
             ),
         )
@@ -121,7 +121,7 @@ class DeliveryAdmin(JobAdmin):
     ]
 
     discard, discard_one = row_action(
-        delivery.discard, "Discard for good", "discarded", icon="delete", form=DiscardForm
+        delivery.discard, "Discard", "discarded", icon="delete", form=DiscardForm
     )
     replay, replay_one = row_action(delivery.replay, "Replay", "due again", icon="replay")
 

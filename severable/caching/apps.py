@@ -10,4 +10,4 @@ class CachingConfig(AppConfig):
     def ready(self) -> None:
         from severable.caching import reads
 
-        reads.listen()
+        reads.subscribe()

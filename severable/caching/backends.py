@@ -70,7 +70,7 @@ class ReadThroughCache:
         return self._try(lambda: _find(key))
 
     def claim(self, key: CacheKey, seconds: float) -> bool:
-        """Acquire the loading lock for so many seconds. Return False if another caller has it."""
+        """Acquire the loading lock for `seconds`. Return False if another caller has it."""
         return self._try(lambda: cache.add(key.loading, 1, seconds)) or False
 
     def release(self, key: CacheKey) -> None:

@@ -144,7 +144,7 @@ def invalidation_handlers(rules: Iterable[Rule], context: str) -> list[handlers.
     ]
 
 
-def listen() -> None:
+def subscribe() -> None:
     """Check `[cached]` in topology.toml, and subscribe to the events that invalidate responses."""
     rules(settings.TOPOLOGY.cached)
     for handler in invalidation_handlers(rules_here(), next(iter(settings.DEPLOYMENT.queues), "")):

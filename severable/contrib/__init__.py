@@ -1,1 +1,1 @@
-"""Parts that can be removed: nothing else in the package imports them."""
+"""Optional parts, which nothing else in the package imports."""

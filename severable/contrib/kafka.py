@@ -1,4 +1,4 @@
-"""Kafka, where there is one: a second sink for the store's events, for those outside the shop.
+"""Kafka: an optional second sink for events, for readers outside the shop.
 
 An event of `order.proto` goes to the topic `order-events`, keyed by its stream, as a CloudEvent
 in structured mode (CloudEvents 1.0, Kafka protocol binding and JSON format).
@@ -25,7 +25,7 @@ except ImportError:
     ) from None
 
 BATCH = 200
-# Seconds that an event has to be taken, and until that is known; they fit into the relay's lease.
+# Seconds for the delivery of an event, and for its report; both fit into the lease.
 TIMEOUT = 2.5
 MARGIN = 1.25
 
@@ -33,72 +33,72 @@ CLIENT = {
     "client.id": "shop",
     "acks": "all",
     "enable.idempotence": True,
-    "partitioner": "murmur2_random",  # that of Kafka's own clients: keys meet in joins
+    "partitioner": "murmur2_random",  # as Kafka's Java clients, so that joins by key work
     "delivery.timeout.ms": int(TIMEOUT * 1000),
-    "topic.metadata.propagation.max.ms": 1000,  # how long a topic may be unknown
-    "log_level": 0,  # what is wrong is told with the event that it holds up
+    "topic.metadata.propagation.max.ms": 1000,  # how long an unknown topic is retried
+    "log_level": 0,  # errors are reported with the event
 }
 HEADERS: dict[str, str | bytes | None] = {
     "content-type": "application/cloudevents+json; charset=UTF-8"
 }
 
 
-class NotTaken(OSError):
-    """Kafka has not taken an event, for now or for good. The text names it."""
+class NotAccepted(OSError):
+    """Kafka has not accepted an event. The message names it."""
 
 
 class Kafka:
-    """Publishes this database's events to Kafka, and remembers how far it came.
+    """Publishes this database's events to Kafka, and stores its position.
 
-    Each is published at least once. Those of one stream come in order: none is sent before the
-    one ahead of it was taken, so that what comes twice never comes late. One that Kafka refuses
-    is tried, and told of, until it is taken: nothing of its stream overtakes it.
+    Each event is published at least once, and those of a stream in order: none is sent before Kafka
+    has accepted the previous one. An event that Kafka rejects is retried and logged until it is
+    accepted.
     """
 
     def __init__(self) -> None:
-        self._trouble = ""
-        self._producer: Producer | None = self._connect()  # bad options show at once
-        self._most = BATCH
+        self._last_error = ""
+        self._producer: Producer | None = self._connect()  # raises at start if options are invalid
+        self._limit = BATCH
 
     def step(self) -> bool:
-        """Publish one batch. True where there may be more. Raises NotTaken after TIMEOUT."""
-        reached, _ = RelayPosition.objects.get_or_create(name="kafka")
-        waiting = Event.objects.after(reached.transaction_id, reached.position)
-        batch = _each_stream_once(list(waiting[: self._most]))
+        """Publish one batch. Return True if there may be more. Raises NotAccepted after TIMEOUT."""
+        position, _ = RelayPosition.objects.get_or_create(name="kafka")
+        waiting = Event.objects.committed_after(position.transaction_id, position.position)
+        batch = _one_per_stream(list(waiting[: self._limit]))
         if not batch:
             if self._producer:
-                self._producer.poll(0)  # for what its threads have to tell
+                self._producer.poll(0)  # to run its callbacks
             return False
-        refused = self._publish(batch)
-        taken = list(takewhile(lambda event: event not in refused, batch))
-        if taken:
-            reached.move_to(taken[-1])
-        if refused:
+        rejected = self._publish(batch)
+        accepted = list(takewhile(lambda event: event not in rejected, batch))
+        if accepted:
+            position.advance_to(accepted[-1])
+        if rejected:
             self.close()
-            self._most = 1  # what follows would come again with each try
-            event = batch[len(taken)]
-            why = f"{refused[event]}{self._trouble}"
-            raise NotTaken(f"{event} ({event.id}) to {topic_of(event)}: {why}")
-        self._most = BATCH
+            self._limit = 1  # do not send the events behind it again with each attempt
+            event = batch[len(accepted)]
+            why = f"{rejected[event]}{self._last_error}"
+            raise NotAccepted(f"{event} ({event.id}) to {topic_of(event)}: {why}")
+        self._limit = BATCH
         return True
 
     def close(self) -> None:
-        """Let go of Kafka, and of what was not sent yet."""
+        """Close the producer, and drop what is not sent."""
         if self._producer:
             self._producer.purge()
             self._producer.flush(0)
         self._producer = None
 
     def _publish(self, batch: list[Event]) -> dict[Event, str]:
-        """Send a batch and wait for what becomes of it. Says what was not taken, and why."""
-        self._producer, self._trouble = self._producer or self._connect(), ""
-        refused = dict.fromkeys(batch, "no answer in time")
+        """Send a batch and wait for its reports. Return the events not accepted, with the error."""
+        self._producer, self._last_error = self._producer or self._connect(), ""
+        rejected = dict.fromkeys(batch, "no response in time")
 
         def delivered(event: Event, error: KafkaError | None, message: Message) -> None:
             if error:
-                refused[event] = error.str()
+                rejected[event] = error.str()
             else:
-                del refused[event]
+                del rejected[event]
 
         for event in batch:
             try:
@@ -110,22 +110,22 @@ class Kafka:
                     on_delivery=partial(delivered, event),
                 )
             except KafkaException as error:
-                refused[event] = error.args[0].str()
+                rejected[event] = error.args[0].str()
         self._producer.flush(TIMEOUT + MARGIN)
-        return refused
+        return rejected
 
-    def _note(self, error: KafkaError) -> None:
-        self._trouble = f"; {error.str()}"
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = f"; {error.str()}"
 
     def _connect(self) -> Producer:
         servers = {"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS}
         try:
             options = json.loads(settings.KAFKA_OPTIONS)
-            return Producer(CLIENT | servers | options | {"error_cb": self._note})
+            return Producer(CLIENT | servers | options | {"error_cb": self._on_error})
         except KafkaException as error:
             raise ImproperlyConfigured(f"KAFKA_OPTIONS: {error.args[0].str()}") from None
         except (ValueError, TypeError):
-            raise ImproperlyConfigured("KAFKA_OPTIONS is no JSON object") from None
+            raise ImproperlyConfigured("KAFKA_OPTIONS is not a JSON object") from None
 
 
 def topic_of(event: Event) -> str:
@@ -133,8 +133,8 @@ def topic_of(event: Event) -> str:
     return f"{event.type.partition('.')[0]}-events"
 
 
-def _each_stream_once(events: list[Event]) -> list[Event]:
-    """The first events, up to where a stream comes again."""
+def _one_per_stream(events: list[Event]) -> list[Event]:
+    """Return the events before the second one of any stream."""
     batch: dict[str, Event] = {}
     for event in events:
         if event.stream in batch:

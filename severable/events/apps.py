@@ -1,4 +1,4 @@
-"""Loads every context's handlers when Django starts, and with them the queues they need."""
+"""The app config: it loads the handlers of all contexts and declares their queues."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules

@@ -1,4 +1,4 @@
-"""The parts that a Celery application needs to carry events: a transport, and a heartbeat."""
+"""The Celery application's parts for events: a transport and a heartbeat."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from severable.events import filesystem  # noqa: F401  # replaces kombu's transp
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """Shows that a worker can take tasks: the loop that takes them beats.
+    """Beat in the loop that receives tasks, to show that the worker can receive them.
 
-    While the broker is away there is no such loop, and a restart would not help: then the timer
-    beats, which runs in a thread of its own.
+    While the broker is down there is no such loop, and a restart would not help: then the timer's
+    own thread beats.
     """
 
     requires = ("celery.worker.components:Timer",)
@@ -25,15 +25,15 @@ class Heartbeat(bootsteps.StartStopStep):
         worker.timer.call_repeatedly(heartbeat.SECONDS, self.beat, (worker,))
 
     def beat(self, worker: Any) -> None:
-        taking = getattr(worker, "consumer", None)
-        if taking and taking.connection:
-            taking.call_soon(heartbeat.beat)
+        consumer = getattr(worker, "consumer", None)
+        if consumer and consumer.connection:
+            consumer.call_soon(heartbeat.beat)
         else:
             heartbeat.beat()
 
 
 class Consumer(consumer.Consumer):
-    """Celery's, without 28 queues and exchanges for tasks with an ETA, of which there are none.
+    """Celery's consumer without the 28 queues and exchanges for tasks with an ETA: there are none.
 
     `worker_detect_quorum_queues = False` would also turn off what quorum queues need.
     """
@@ -47,7 +47,7 @@ class Consumer(consumer.Consumer):
 
 
 def set_up(app: Celery) -> None:
-    """Prepare a project's Celery application, and make it the current one."""
+    """Configure a project's Celery application and make it the current one."""
     load_settings()
     app.config_from_object("django.conf:settings", namespace="CELERY")
     app.steps["worker"].add(Heartbeat)

@@ -1,4 +1,4 @@
-"""Events that arrive: each handler has its effect once, however often an event comes."""
+"""Delivery of events to handlers: each handler runs once per event, however often it arrives."""
 
 from __future__ import annotations
 
@@ -27,31 +27,30 @@ from severable.telemetry.tracing import span
 
 TASK = "severable.events.deliver"
 
-# What comes later than this may be something that has been delivered and then removed.
-LATE = timedelta(hours=1)
+# An older event may have been delivered already, and its delivery removed.
+MAX_TRANSIT = timedelta(hours=1)
 
 
 class NotParked(Conflict):
-    """Only a delivery that was given up can be discarded."""
+    """Only a parked delivery can be discarded."""
 
     code = "not_parked"
 
 
 class NotReplayable(Conflict):
-    """It has not had its effect, or its effect must not be had twice."""
+    """The delivery is not done, or its handler does not allow replay."""
 
     code = "not_replayable"
 
 
 @shared_task(name=TASK, bind=True)
 def deliver(self: Task[Any, Any], events: list[Json]) -> None:
-    """Run one context's handlers for events of one type. The queue that they came through says
-    whose."""
+    """Run the handlers of the queue's context for events of one type."""
     queue = (self.request.headers or {})["queue"]
     try:
         received = [_received(event) for event in events]
     except ParseError as error:
-        malformed.park(queue, events, self.request.headers or {}, f"no events: {error}")
+        malformed.park(queue, events, self.request.headers or {}, f"malformed events: {error}")
         return
     again = (self.request.delivery_info or {}).get("redelivered")
     for handler in handlers.registered(context=queue, type=received[0].type):
@@ -65,11 +64,10 @@ def _received(event: Any) -> events_pb2.Event:
 
 
 def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
-    """Let a handler have its effect for events that have come, where it has not had it yet. Says
-    for how many it had it now.
+    """Run a handler for the events that it has not handled. Return their number.
 
-    First all of them in one transaction, with their deliveries: that costs the least, and fails
-    where one of them fails. Then each by itself; one that fails is kept, to be tried again.
+    All of them run in one transaction with their deliveries; if one fails, each runs in its own
+    transaction, and those that fail are stored to be retried.
     """
     if handler.in_order and len(events) > 1:
         return sum(handle([event], handler) for event in events)
@@ -78,16 +76,17 @@ def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
     except Exception as error:
         if len(events) > 1:
             return sum(handle([event], handler) for event in events)
-        _try_later(events[0], handler, error)
+        _save_failure(events[0], handler, error)
         return 0
 
 
 def handle_one_by_one(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
-    """The same, where whoever had these events before may have died of one: each by itself, and
-    its attempt is counted before it begins."""
+    """Run a handler for redelivered events: the previous worker may have crashed on one of them.
+
+    Each runs by itself, and its attempt is counted before it starts."""
     new = [delivery for delivery in _untried(events, handler) if delivery.pk is None]
     Delivery.objects.bulk_create(new, ignore_conflicts=True)
-    waiting = pending.of(events, handler).filter(state=Delivery.State.WAITING)
+    waiting = pending.deliveries_of(events, handler).filter(state=Delivery.State.WAITING)
     for pk in list(waiting.order_by("event_id").values_list("pk", flat=True)):
         claimed = Delivery.claim(pk)
         if claimed:
@@ -95,23 +94,23 @@ def handle_one_by_one(events: list[events_pb2.Event], handler: handlers.Handler)
 
 
 def _untried(events: list[events_pb2.Event], handler: handlers.Handler) -> list[Delivery]:
-    """The deliveries of those events that nobody has tried to handle. For what has been tried
-    already, the row says when that is due again."""
-    late = timezone.now() - LATE
-    rows = {str(row.event_id): row for row in pending.of(events, handler)}
+    """Return the deliveries of the events without an attempt. The others' rows say when they are
+    due."""
+    late = timezone.now() - MAX_TRANSIT
+    rows = {str(row.event_id): row for row in pending.deliveries_of(events, handler)}
     known = [row for row in rows.values() if row.attempts == 0 and row.state == row.State.WAITING]
     new = [event for event in events if event.id not in rows]
     return known + [
-        pending.new(event, handler)
+        pending.new_delivery(event, handler)
         for event in new
-        if feed.time(event) > late or not pending.forgotten(event, handler)
+        if feed.time_of(event) > late or not pending.was_removed(event, handler)
     ]
 
 
 def _apply(untried: list[Delivery]) -> int:
     prefetched = [_prefetch(delivery) for delivery in untried]
     with transaction.atomic():
-        _settle(untried)
+        _complete(untried)
         for delivery, answers in zip(untried, prefetched, strict=True):
             _run_handler(delivery, answers)
     return len(untried)
@@ -119,7 +118,7 @@ def _apply(untried: list[Delivery]) -> int:
 
 @executes(Delivery)
 def execute(delivery: Delivery) -> None:
-    """Run the handler of a claimed delivery, in the transaction that marks it done."""
+    """Run the handler of a claimed delivery in the transaction that marks it done."""
     answers = _prefetch(delivery)
     with transaction.atomic():
         delivery.complete(done_at=timezone.now())
@@ -152,9 +151,9 @@ def _correlated(delivery: Delivery) -> Iterator[None]:
         yield
 
 
-def _settle(untried: list[Delivery]) -> None:
-    """Done, by the first attempt. Raises IntegrityError or LeaseLost where somebody else has made
-    one meanwhile."""
+def _complete(untried: list[Delivery]) -> None:
+    """Mark deliveries done by their first attempt. Raises IntegrityError or LeaseLost if another
+    worker has made one."""
     done = {"attempts": 1, "state": Delivery.State.DONE, "due_at": None, "done_at": timezone.now()}
     new = [delivery for delivery in untried if delivery.pk is None]
     known = [delivery.pk for delivery in untried if delivery.pk is not None]
@@ -167,35 +166,35 @@ def _settle(untried: list[Delivery]) -> None:
         raise LeaseLost
 
 
-def _try_later(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> None:
-    """Keep a first attempt that has failed, where it was the first."""
-    known = pending.of([event], handler).only("pk").first()
+def _save_failure(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> None:
+    """Store a failed first attempt, unless there was one before."""
+    known = pending.deliveries_of([event], handler).only("pk").first()
     if known:
         claimed = Delivery.claim(known.pk)
         if claimed:
             claimed.reschedule(error)
         return
-    delivery = pending.new(event, handler)
+    delivery = pending.new_delivery(event, handler)
     delivery.acquire()
-    with suppress(IntegrityError), transaction.atomic():  # it may have come again meanwhile
+    with suppress(IntegrityError), transaction.atomic():  # another worker may have inserted it
         delivery.save(force_insert=True)
         delivery.reschedule(error)
 
 
 def check_replayable(handler: handlers.Handler) -> None:
-    """Raises NotReplayable where a handler does not say that it is."""
+    """Raise NotReplayable if a handler does not allow replay."""
     if not handler.replay:
         raise NotReplayable(
-            f"{handler.name} cannot be replayed: it does not say `replay=True`, which says that "
-            "its effects may be had again."
+            f"{handler.name} cannot be replayed: its subscription does not set `replay=True`, "
+            "which says that it may handle an event again."
         )
 
 
-def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
-    """Make each event due to this handler, also where it is done. What was discarded stays so.
-    Raises NotReplayable."""
+def redeliver(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+    """Make events due to a handler, also those that are done, except discarded ones. Raises
+    NotReplayable."""
     check_replayable(handler)
-    pending.expect(events, handler)
+    pending.create_missing(events, handler)
     settled = Delivery.objects.filter(
         Q(state=Delivery.State.DONE, done_at__isnull=False) | Q(state=Delivery.State.PARKED),
         handler=handler.name,
@@ -211,7 +210,7 @@ def again(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
 
 
 def replay(delivery: Delivery) -> None:
-    """Have one delivery that is done once more. Raises NotReplayable."""
+    """Make a delivery that is done due again. Raises NotReplayable."""
     done = Delivery.objects.filter(
         pk=delivery.pk, state=Delivery.State.DONE, done_at__isnull=False
     ).first()
@@ -221,12 +220,12 @@ def replay(delivery: Delivery) -> None:
         handler = handlers.named(done.handler)
     except LookupError as error:
         raise NotReplayable(f"There is {error}.") from None
-    again([ParseDict(done.event, events_pb2.Event(), ignore_unknown_fields=True)], handler)
+    redeliver([ParseDict(done.event, events_pb2.Event(), ignore_unknown_fields=True)], handler)
 
 
 def discard(delivery: Delivery, reason: str) -> None:
-    """Settle a parked delivery without its effect: its handler will never have this event. It is
-    done then, but at no time. Raises NotParked."""
+    """Mark a parked delivery done without running its handler; `done_at` stays empty. Raises
+    NotParked."""
     by = correlation.current().actor
     parked = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PARKED)
     error = f"discarded by {by}: {reason}; {delivery.error}"

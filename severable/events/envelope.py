@@ -1,4 +1,4 @@
-"""Events as messages: the contract's message and what travels around it."""
+"""Conversions between an event's envelope and the contract's message."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Json = dict[str, object]
 
 
 def type_of(message: type[Message] | Message) -> str:
-    """The name of an event on the wire and in the store, such as "order.OrderPaid"."""
+    """Return an event's type on the wire and in the store, such as "order.OrderPaid"."""
     name: str = message.DESCRIPTOR.full_name
     return name
 
 
 def source_of(event_type: str) -> str:
-    """The context whose event this is: "orders" for "order.OrderPaid"."""
+    """Return the context that publishes a type: "orders" for "order.OrderPaid"."""
     name: str = settings.TOPOLOGY.context_of(event_type.partition(".")[0]).name
     return name
 
 
 def to_json(message: Message) -> Json:
-    """A message in proto3's JSON form, with the names of the contract and no field left out."""
+    """Return a message in proto3's JSON form, with the contract's field names and every field."""
     return MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -1,4 +1,4 @@
-"""A context's events read back, in commit order, wherever it runs."""
+"""Read a context's events in commit order, locally or remotely, and store readers' positions."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from severable.protos import events_pb2
 from severable.protos.events_pb2_grpc import EventFeedStub
 from severable.rpc.client.stubs import stub
 
-# A transaction and a position, of the source's database: they are compared as a pair.
+# (transaction, position) in the source's database, compared as a pair.
 Position = tuple[int, int]
 
 START: Position = (0, 0)
 
 
 class Page(NamedTuple):
-    """Events, the position up to which that is all, and whether there may be more after that."""
+    """Events, the position up to which they are complete, and whether there may be more."""
 
     events: list[events_pb2.Event]
-    reached: Position
+    end: Position
     more: bool
 
 
 def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> Page:
-    """Return what a context has appended of these types after a position: a page of so many
-    events at
-    the most (0: as many as it gives at once). The feed ends a page by its bytes, too.
+    """Return a page of a context's events of these types after a position.
 
-    Raises grpc.RpcError.
+    `limit` is the maximum number of events (0: the feed's own maximum). The feed also limits a
+    page by its bytes. Raises grpc.RpcError.
     """
     request = events_pb2.ReadRequest(
         source=source,
@@ -46,16 +45,14 @@ def read(source: str, types: Iterable[str], after: Position, limit: int = 0) -> 
     )
     answer = stub(EventFeedStub, source).Read(request)
     events = list(answer.events)
-    reached = (answer.reached.transaction, answer.reached.id)
-    reached = max([after, reached, *(at(event) for event in events[-1:])])
-    # A context that is deployed in an older version does not say whether there is more.
-    return Page(events, reached, answer.more or 0 < limit <= len(events))
+    end = (answer.reached.transaction, answer.reached.id)
+    end = max([after, end, *(position_of(event) for event in events[-1:])])
+    # Older versions of a feed do not set `more`.
+    return Page(events, end, answer.more or 0 < limit <= len(events))
 
 
-def end(source: str) -> Position | None:
-    """Return how far a context's feed reaches now. None for a context that is deployed in a
-    version that
-    cannot tell.
+def end_of(source: str) -> Position | None:
+    """Return the current end of a context's feed, or None if its version is too old to tell.
 
     Raises grpc.RpcError.
     """
@@ -70,9 +67,9 @@ def end(source: str) -> Position | None:
 def last_before(
     source: str, types: Iterable[str], stream: str, version: int
 ) -> events_pb2.Event | None:
-    """The last event of these types in a stream before a version of it; None where there is none.
+    """Return the last event of these types in a stream before a version, or None.
 
-    Raises LookupError for a context that is deployed in a version that cannot tell, grpc.RpcError.
+    Raises LookupError if the feed's version is too old to tell, grpc.RpcError.
     """
     request = events_pb2.ReadRequest(
         source=source, types=sorted(types), subject=stream, before=version, limit=1
@@ -84,15 +81,15 @@ def last_before(
 
 
 def by_source(handlers: Iterable[Handler]) -> dict[str, list[Handler]]:
-    """The handlers of each context's events, each once."""
+    """Return the handlers by the source of their events; one of several types only once."""
     found: dict[str, dict[str, Handler]] = defaultdict(dict)
     for handler in handlers:
         found[source_of(handler.type)][handler.name] = handler
     return {source: list(each.values()) for source, each in found.items()}
 
 
-def reached() -> dict[str, Position]:
-    """Return how far each handler's feed has been compared with its deliveries."""
+def positions() -> dict[str, Position]:
+    """Return all readers' positions by name; START for one that has none."""
     found: dict[str, Position] = defaultdict(lambda: START)
     for subscription in Subscription.objects.all():
         found[subscription.handler] = (subscription.transaction_id, subscription.position)
@@ -100,20 +97,20 @@ def reached() -> dict[str, Position]:
 
 
 def start(readers: Iterable[str], position: Position) -> None:
-    """Note where readers start that have not read anything yet."""
+    """Store a start position for those readers that have no position."""
     Subscription.objects.bulk_create(
         [Subscription(handler=reader, **_columns(position)) for reader in readers],
         ignore_conflicts=True,
     )
 
 
-def remember(reader: str, position: Position) -> None:
-    """Note how far a reader has come, whether or not it has started."""
+def set_position(reader: str, position: Position) -> None:
+    """Store a reader's position; create its row if there is none."""
     Subscription.objects.update_or_create(handler=reader, defaults=_columns(position))
 
 
 def advance(positions: Mapping[str, Position]) -> None:
-    """Note how far readers have come: one statement for those that have come equally far."""
+    """Store readers' new positions, with one statement for each position."""
     for position in set(positions.values()):
         readers = [reader for reader, its in positions.items() if its == position]
         Subscription.objects.filter(handler__in=readers).update(
@@ -125,16 +122,16 @@ def _columns(position: Position) -> dict[str, int]:
     return {"transaction_id": position[0], "position": position[1]}
 
 
-def missed(reader: str, events: int) -> None:
-    """Count events that a reader had to find in the feed, for they had not come otherwise."""
+def count_lost(reader: str, events: int) -> None:
+    """Add to the number of a reader's events that the broker has lost."""
     Subscription.objects.filter(handler=reader).update(missed=F("missed") + events)
 
 
-def at(event: events_pb2.Event) -> Position:
+def position_of(event: events_pb2.Event) -> Position:
     """Return the position of an event in its feed."""
     return event.position.transaction, event.position.id
 
 
-def time(event: events_pb2.Event) -> datetime:
-    """When it was recorded."""
+def time_of(event: events_pb2.Event) -> datetime:
+    """Return the time at which an event was appended."""
     return event.time.ToDatetime(UTC)

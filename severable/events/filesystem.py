@@ -1,8 +1,8 @@
 """The embedded broker: kombu's filesystem transport, made safe for several processes at once.
 
-kombu writes a message into its final file, and a binding into a new one, before it locks
-them: another process can read half of it. Here both appear whole, a message is taken by
-renaming it, and nothing is written outside the broker's own folder.
+kombu writes a message into its final file, and a binding into a new one, before it locks them:
+another process can read half of it. Here both are renamed into place when complete, a message is
+acquired by renaming it, and nothing is written outside the broker's own folder.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.json import dumps, loads
 
-# What this process has bound: folder, exchange, routing key, pattern, queue.
+# The bindings made by this process: folder, exchange, routing key, pattern, queue.
 BOUND: set[tuple[str, str, str, str, str]] = set()
 
 
 class Channel(filesystem.Channel):
-    """A channel whose messages and bindings are never seen half written."""
+    """A channel whose messages and bindings are never read half written."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._listed: defaultdict[str, deque[str]] = defaultdict(deque)  # by queue, still to take
+        self._listed: defaultdict[str, deque[str]] = defaultdict(deque)  # by queue
 
     def _folder(self) -> Path:
-        """Return the folder of messages, for both directions. It is made again if it is gone."""
+        """Return the folder of messages, for both directions. Create it if it is missing."""
         folder = Path(self.data_folder_in)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -43,9 +43,9 @@ class Channel(filesystem.Channel):
         self._folder()
 
     def get_table(self, exchange: str) -> Any:
-        """The bindings of an exchange, with all that this process has ever made: the folder may
-        have been emptied, and another process may have begun it anew with its own alone. kombu
-        would drop the message. Raises ChannelError where there is none at all."""
+        """Return the bindings of an exchange, including all that this process has ever made: if
+        the folder was emptied, another process may have restored only its own, and kombu would
+        drop the message. Raises ChannelError if there are none."""
         table = super().get_table(exchange)
         there = {(str(self.control_folder), exchange, *entry) for entry in table}
         lost = {
@@ -66,18 +66,18 @@ class Channel(filesystem.Channel):
 
     def _get(self, queue: str, timeout: Any = None) -> Any:
         folder, listed = self._folder(), self._listed[queue]
-        if not listed:  # the folder is read once for all that is in it, not for each message
+        if not listed:  # list the folder once for all its messages
             names = sorted(os.listdir(folder))  # noqa: PTH208  # names are all it needs
             listed.extend(name for name in names if name.partition(".")[2] == f"{queue}.msg")
         while listed:
             name = listed.popleft()
-            taken = folder / f"{name}.taken"
+            acquired = folder / f"{name}.taken"
             try:
-                (folder / name).rename(taken)
+                (folder / name).rename(acquired)
             except FileNotFoundError:  # another worker was faster
                 continue
-            payload = loads(taken.read_text())
-            taken.unlink()
+            payload = loads(acquired.read_text())
+            acquired.unlink()
             return payload
         raise Empty
 
@@ -105,8 +105,7 @@ class Transport(filesystem.Transport):
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
-        # What a connection has declared is not known to have been declared by all others:
-        # the folder may have been emptied in between.
+        # Not shared by all connections: the folder may have been emptied since one declared.
         self.state = virtual.BrokerState()
 
 

@@ -16,8 +16,8 @@ Prefetch = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Handler:
-    """A function that one context runs, once, for every event of a type. One that hears several
-    types is several handlers of one name."""
+    """A function that a context runs once for every event of a type. A function that subscribes to
+    several types is several handlers of one name."""
 
     name: str
     context: str
@@ -40,28 +40,28 @@ def on(
     replay: bool = False,
     in_order: bool = False,
 ) -> Callable[[Function], Function]:
-    """Decorator: run this function for every such event, once.
+    """Return a decorator that subscribes a function to events: it runs once for each.
 
-    It runs inside the transaction that also marks the event as handled, so it must not call
-    another context. What it needs from one, `prefetch(event)` fetches before the transaction; the
-    result is the function's second argument. An exception rolls all of it back, to be tried
-    again and in the end parked.
+    The function runs in the transaction that marks the event as handled, so it must not call
+    another context. `prefetch(event)` may: it runs before the transaction, and its result is the
+    function's second argument. An exception rolls the transaction back; the event is retried, and
+    parked after the last attempt.
 
-    The context and `name`, which is the function's name by default, are the subscription's
-    identity: under another one it is a new subscription. A function that is renamed keeps its
-    subscription by `name`. `manage.py subscriptions --check` compares with those released.
+    The context and `name` (default: the function's name) identify the subscription. To rename a
+    function, set `name` to its old name; `manage.py subscriptions --check` reports differences
+    from the released subscriptions.
 
-    A new subscription starts with what is appended from now on, or, with `start="beginning"`, with
-    the oldest event that is kept. In a new database that is the same.
+    A new subscription starts with the next event that is appended, or, with `start="beginning"`,
+    with the oldest stored event. In a new database both are the same.
 
-    `replay` says that it may have its effect again, because it makes a read model that can be
-    emptied and made anew (`manage.py replay`). What sends mails or takes money may not.
+    `replay=True` allows `manage.py replay`: the handler maintains a read model that can be emptied
+    and rebuilt. Do not set it if the handler sends mails or moves money.
 
-    `in_order` says that the events of one stream take effect in the stream's order: each waits
-    for those before it, also for one that is parked. Streams do not wait for each other.
+    `in_order=True` handles the events of a stream in the stream's order: each waits for those
+    before it, also for a parked one. Streams do not wait for each other.
 
-    Several events must be of one context. A handler that is given one more hears that from then
-    on. Raises ValueError.
+    All events must be of one context. A handler subscribed to one more type receives that from
+    then on. Raises ValueError.
     """
     if start not in ("now", "beginning"):
         raise ValueError(f'start is {start!r}: neither "now" nor "beginning"')
@@ -70,7 +70,7 @@ def on(
         context = function.__module__.split(".")[1]
         identity = f"{context}.{name or function.__name__}"
         if len({source_of(type_of(event)) for event in events}) != 1:
-            raise ValueError(f"{identity} must hear events of one context")
+            raise ValueError(f"{identity} must subscribe to events of one context")
         add(
             *(
                 Handler(
@@ -91,17 +91,17 @@ def on(
     return register
 
 
-def add(*made: Handler) -> None:
-    """Register what one function hears. Raises ValueError where its name is taken."""
+def add(*new: Handler) -> None:
+    """Register the handlers of one function. Raises ValueError if their name is taken."""
     taken = {handler.name for handler in _handlers.values()}
-    for handler in made:
+    for handler in new:
         if handler.name in taken:
             raise ValueError(f"there are two handlers {handler.name}")
         _handlers[f"{handler.name} {handler.type}"] = handler
 
 
 def named(name: str) -> Handler:
-    """A handler by its name, such as "orders.start_shipping"; of several, any. Raises
+    """Return a handler by its name, such as "orders.start_shipping"; of several, any one. Raises
     LookupError."""
     for handler in _handlers.values():
         if handler.name == name:
@@ -110,12 +110,12 @@ def named(name: str) -> Handler:
 
 
 def types_of(*names: str) -> set[str]:
-    """The types of events that the handlers of these names hear."""
+    """Return the event types that the handlers of these names subscribe to."""
     return {handler.type for handler in _handlers.values() if handler.name in names}
 
 
 def registered(context: str | None = None, type: str | None = None) -> list[Handler]:
-    """Handlers in this process, of one context or of all, for one type of event or for all."""
+    """Return the handlers in this process, optionally only of one context or one event type."""
     return [
         handler
         for handler in _handlers.values()

@@ -1,4 +1,4 @@
-"""Messages that nobody can read: kept for people to look at, and out of the way of the others."""
+"""Malformed messages: stored for inspection, so that they do not block the queue."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from severable.events.models import MalformedMessage
 
 log = logging.getLogger(__name__)
 
-MAX_LENGTH = 10_000  # characters of a message that are kept
+MAX_LENGTH = 10_000  # characters of a message that are stored
 
 
 def park(queue: str, body: Any, headers: dict[str, Any], problem: str) -> None:
-    """Keep a message that came through a queue, with what is wrong with it."""
-    log.error("a message in %s cannot be read: %s", queue, problem)
+    """Store a message from a queue together with its problem."""
+    log.error("malformed message in queue %s: %s", queue, problem)
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     MalformedMessage.objects.create(
         queue=queue,

@@ -1,6 +1,6 @@
 """Metrics of events for Prometheus: the figures of `manage.py events status`.
 
-They are of the deployment and come from its database, so any one of its processes can tell.
+They describe the deployment and come from its database, so any of its processes can report them.
 """
 
 from __future__ import annotations
@@ -14,59 +14,68 @@ from prometheus_client.registry import Collector
 from severable.events import status
 
 JOBS = {
-    "waiting": "Not done yet",
-    "overdue": "Due by now",
-    "failing": "Waiting after an attempt that failed",
-    "stuck": "Failed as often as a kind that limits its attempts may",
-    "parked": "Given up after their attempts",
-    "seconds": "How long one has been due at most",
+    "waiting": "Jobs that are not done",
+    "overdue": "Jobs that are due and not claimed",
+    "failing": "Waiting jobs whose last attempt failed",
+    "stuck": "Waiting jobs with as many failed attempts as a kind with a limit allows",
+    "parked": "Jobs parked after their last attempt",
+    "seconds": "Seconds for which the oldest job has been due",
 }
 
 
 class EventsCollector(Collector):
-    """Looks when it is asked."""
+    """Queries the database at each scrape."""
 
     def describe(self) -> list[Metric]:
-        return []  # or registering would look
+        return []  # otherwise registering would query the database
 
     def collect(self) -> Iterator[Metric]:
         found = status.status()
-        yield from _lags("unpublished", "committed and not published", "relay", found.relays)
-        answered = {name: lag for name, lag in found.subscriptions.items() if lag}
-        yield from _lags("uncompared", "not compared with the deliveries", "handler", answered)
+        yield from _backlogs("unpublished", "committed and not published", "relay", found.relays)
+        known = {name: backlog for name, backlog in found.subscriptions.items() if backlog}
+        yield from _backlogs("uncompared", "not compared with the deliveries", "handler", known)
         yield _labelled(
             "shop_events_feed_up",
-            "Whether the feed of a handler's events answers",
+            "Whether the feed of a handler's events responds",
             "handler",
-            {name: lag is not None for name, lag in found.subscriptions.items()},
+            {name: backlog is not None for name, backlog in found.subscriptions.items()},
         )
-        missed = CounterMetricFamily(
-            "shop_events_missed", "Events that the broker has lost", labels=["handler"]
+        lost = CounterMetricFamily(
+            "shop_events_missed", "Events that the broker lost", labels=["handler"]
         )
         for handler, count in found.missed.items():
-            missed.add_metric([handler], count)
-        yield missed
+            lost.add_metric([handler], count)
+        yield lost
         waiting = found.deliveries
-        yield GaugeMetricFamily("shop_deliveries_waiting", "Not done yet", value=waiting.waiting)
-        yield GaugeMetricFamily("shop_deliveries_overdue", "Due by now", value=waiting.overdue)
+        yield GaugeMetricFamily(
+            "shop_deliveries_waiting", "Deliveries that are not done", value=waiting.waiting
+        )
+        yield GaugeMetricFamily(
+            "shop_deliveries_overdue",
+            "Deliveries that are due and not claimed",
+            value=waiting.overdue,
+        )
         yield GaugeMetricFamily(
             "shop_deliveries_oldest_seconds",
-            "How long one has waited at most",
+            "Age of the oldest delivery that is not done",
             value=waiting.oldest.seconds if waiting.oldest else 0,
         )
         yield _labelled(
-            "shop_deliveries_parked", "Given up after their attempts", "handler", waiting.parked
+            "shop_deliveries_parked",
+            "Deliveries parked after their last attempt",
+            "handler",
+            waiting.parked,
         )
         for figure, text in JOBS.items():
             values = {kind: getattr(jobs, figure) for kind, jobs in found.jobs.items()}
             yield _labelled(f"shop_jobs_{figure}", text, "kind", values)
 
 
-def _lags(
-    name: str, what: str, label: str, lags: Mapping[str, status.Lag]
+def _backlogs(
+    name: str, what: str, label: str, backlogs: Mapping[str, status.Backlog]
 ) -> Iterator[GaugeMetricFamily]:
-    counts = {each: lag.events for each, lag in lags.items()}
-    ages = {each: lag.seconds for each, lag in lags.items()}
+    counts = {each: backlog.events for each, backlog in backlogs.items()}
+    ages = {each: backlog.seconds for each, backlog in backlogs.items()}
     yield _labelled(f"shop_events_{name}", f"Events {what}", label, counts)
     yield _labelled(f"shop_events_{name}_seconds", f"Age of the oldest {what}", label, ages)
 
@@ -79,5 +88,5 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> 
 
 
 def register() -> None:
-    """Have `/metrics` show them."""
+    """Add the collector to `/metrics`."""
     REGISTRY.register(EventsCollector())

@@ -1,4 +1,4 @@
-"""The event store, which is the outbox too; what was delivered; how far each handler has read."""
+"""The event store, which is also the outbox; deliveries; and the positions of readers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from severable.events.envelope import to_message
 from severable.jobs.models import Job
 from severable.protos import events_pb2
 
-ENVELOPE = 1000  # bytes that travel with an event's data, at most
+ENVELOPE_SIZE = 1000  # bytes sent with an event's data, at most
 
 
 class OldestOpenTransaction(Func):
-    """Transactions below this number have all ended: nothing can appear among them any more."""
+    """The number below which all transactions have ended: no more events can appear there."""
 
     output_field = models.BigIntegerField()
 
@@ -39,21 +39,21 @@ def _pair(*values: Any) -> Func:
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    def after(self, transaction_id: int, position: int) -> EventQuerySet:
+    def committed_after(self, transaction_id: int, position: int) -> EventQuerySet:
         """Return the events that were committed after a position, in commit order.
 
         The order of ids is not the order of commits on PostgreSQL: reading by `id > last` loses
         events. The pair (transaction, id), below the oldest transaction that is still open, loses
         none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
         """
-        return self.beyond(transaction_id, position).filter(
+        return self.all_after(transaction_id, position).filter(
             transaction_id__lt=OldestOpenTransaction()
         )
 
-    def beyond(self, transaction_id: int, position: int) -> EventQuerySet:
-        """The same, with what may still change: an open transaction may add to it."""
-        # Neither database finds its place in the index by `a > x OR a = x AND b > y`: each page
-        # would read the table from its start.
+    def all_after(self, transaction_id: int, position: int) -> EventQuerySet:
+        """Return also the events among which open transactions may still add others."""
+        # Neither database uses the index for `a > x OR a = x AND b > y`: each page would scan the
+        # table from its start.
         later = GreaterThan(
             _pair(F("transaction_id"), F("position")), _pair(transaction_id, position)
         )
@@ -61,14 +61,14 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 
 class Event(models.Model):
-    """A fact, appended in the transaction that made it true. Never changed."""
+    """A fact, appended in the transaction that made it true, and never changed."""
 
     position = models.BigAutoField(primary_key=True)
     transaction_id = models.BigIntegerField(help_text="The number of the transaction")
     id = models.UUIDField(unique=True, default=uuid7)
-    source = models.CharField(max_length=50, help_text="The context whose event this is")
+    source = models.CharField(max_length=50, help_text="The context that published it")
     stream = models.CharField(max_length=100)
-    version = models.PositiveIntegerField(help_text="In its stream, from 1")
+    version = models.PositiveIntegerField(help_text="Number in its stream, from 1")
     type = models.CharField(max_length=100)
     data = models.JSONField()
     correlation_id = models.CharField(max_length=64)
@@ -93,26 +93,25 @@ class Event(models.Model):
 
     @cached_property
     def data_as_json(self) -> str:
-        """The data as it travels."""
+        """The data as sent to other processes."""
         return json.dumps(self.data)
 
 
-def within(events: Iterable[Event], max_bytes: int) -> list[Event]:
-    """The first events that take up so many bytes together; at least one, if there is one."""
-    taken, size = list[Event](), 0
+def first_bytes(events: Iterable[Event], max_bytes: int) -> list[Event]:
+    """Return the first events whose total size is at most `max_bytes`; at least one, if any."""
+    first, size = list[Event](), 0
     for event in events:
-        size += len(event.data_as_json) + ENVELOPE
-        if taken and size > max_bytes:
+        size += len(event.data_as_json) + ENVELOPE_SIZE
+        if first and size > max_bytes:
             break
-        taken.append(event)
-    return taken
+        first.append(event)
+    return first
 
 
 class TransactionOffset(models.Model):
-    """The number that is added to a transaction's id in one run of a PostgreSQL server: the
-    only row."""
+    """The number added to transaction ids in one run of a PostgreSQL server. There is one row."""
 
-    server = models.CharField(max_length=100, help_text="Which run of which server")
+    server = models.CharField(max_length=100, help_text="The server and its start")
     value = models.BigIntegerField()
 
     def __str__(self) -> str:
@@ -120,7 +119,7 @@ class TransactionOffset(models.Model):
 
 
 class Delivery(Job):
-    """An event's way to one handler. The row is done in the transaction of the effect."""
+    """The delivery of an event to a handler, marked done in the handler's transaction."""
 
     event_id = models.UUIDField()
     handler = models.CharField(max_length=100)
@@ -128,9 +127,9 @@ class Delivery(Job):
     type = models.CharField(max_length=100)
     stream = models.CharField(max_length=100, db_index=True)
     version = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Of the event, in its stream"
+        default=0, db_default=0, help_text="The event's number in its stream"
     )
-    event = models.JSONField(help_text="The event as it came, with its envelope")
+    event = models.JSONField(help_text="The event as received, with its envelope")
     received_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True, blank=True)
 
@@ -158,13 +157,13 @@ class Delivery(Job):
 
 class Subscription(models.Model):
     """The position up to which a handler's feed has been compared with its deliveries; or, under
-    the name "replay <handler>", how far a replay has come."""
+    the name "replay <handler>", the position of a replay."""
 
     handler = models.CharField(max_length=100, primary_key=True)
     transaction_id = models.BigIntegerField(default=0)
     position = models.BigIntegerField(default=0)
     missed = models.PositiveBigIntegerField(
-        default=0, db_default=0, help_text="Events that had not come through the broker, so far"
+        default=0, db_default=0, help_text="Events that the broker has lost so far"
     )
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -173,7 +172,7 @@ class Subscription(models.Model):
 
 
 class MalformedMessage(models.Model):
-    """A message that was in a queue and is no task of ours."""
+    """A message from a queue that is not a task of this project."""
 
     queue = models.CharField(max_length=50)
     body = models.TextField()
@@ -189,8 +188,8 @@ class MalformedMessage(models.Model):
 
 
 class RefusedEvent(models.Model):
-    """An event that the broker refuses, and that the relay has passed by. It is not lost: the
-    reconciler delivers it, from the feed."""
+    """An event that the broker rejected and the relay skipped. It is not lost: the reconciler
+    delivers it from the feed."""
 
     event_id = models.UUIDField(unique=True)
     type = models.CharField(max_length=100)
@@ -213,10 +212,10 @@ class RelayPosition(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def move_to(self, event: Event) -> None:
-        """All up to this event is published. Only forwards: a relay that lost its lease while it
-        slept must not set another one back."""
-        behind = RelayPosition.objects.filter(
+    def advance_to(self, event: Event) -> None:
+        """Store that everything up to this event is published. A relay that lost its lease cannot
+        move back another one's position."""
+        unchanged = RelayPosition.objects.filter(
             name=self.name, transaction_id=self.transaction_id, position=self.position
         )
-        behind.update(transaction_id=event.transaction_id, position=event.position)
+        unchanged.update(transaction_id=event.transaction_id, position=event.position)

@@ -1,7 +1,7 @@
-"""A hint that there are events: it saves the relay up to one poll, and may get lost.
+"""A notification that there are new events. It saves the relay up to one poll, and may get lost.
 
-PostgreSQL's NOTIFY, after the commit and not within it: a transaction that notifies takes a lock
-that all such transactions of the server share, and keeps it while its commit is written.
+It is PostgreSQL's NOTIFY, sent after the commit: a transaction that notifies holds a lock, shared
+by all such transactions of the server, while its commit is written.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from django.db import connection, transaction
 CHANNEL = "shop_events"
 
 
-def on_commit() -> None:
-    """Wake the relay once the surrounding transaction has committed."""
+def notify_on_commit() -> None:
+    """Notify the relay once the surrounding transaction has committed."""
     if connection.vendor == "postgresql" and not _will_notify():
         transaction.on_commit(_notify, robust=True)
 
 
 def _will_notify() -> bool:
-    """Return whether it is planned already, and no savepoint undoes that but one that undoes
-    us, too."""
+    """Return whether a notification is already registered that no rollback to a savepoint removes
+    unless it also rolls back the caller."""
     ours = set(connection.savepoint_ids)
     planned: Any = connection.run_on_commit
     return any(hook is _notify and savepoints <= ours for savepoints, hook, _ in planned)
@@ -35,14 +35,14 @@ def _notify() -> None:
 
 
 class Listener:
-    """Waits until somebody has committed events, or until it is time to look all the same."""
+    """Waits for a notification or a timeout."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._connection: psycopg.Connection[Any] | None = None
 
     def wait(self, seconds: float) -> None:
-        """Wait for so many seconds at the most."""
+        """Wait for a notification, at most this many seconds."""
         if connection.vendor != "postgresql":
             self._stop.wait(seconds)
             return
@@ -56,13 +56,13 @@ class Listener:
             self._stop.wait(seconds)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
     def _listening(self) -> psycopg.Connection[Any]:
-        # One of its own: pooled ones are given back between steps, and would go on listening.
+        # A separate connection: a pooled one would keep listening after its return to the pool.
         listening = psycopg.connect(**connection.get_connection_params(), autocommit=True)
         listening.execute(f"LISTEN {CHANNEL}")
         return listening

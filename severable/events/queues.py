@@ -1,6 +1,6 @@
-"""The broker's side of events: one topic exchange, and one durable queue per context.
+"""The broker's topology: one topic exchange, and one durable queue per context.
 
-One message per event fans out to the queue of every context that has a handler for it.
+A message is routed to the queue of every context that has a handler for its type.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WEEK = 7 * 24 * 3600 * 1000  # milliseconds
 
 
 class ContextQueue(Queue):
-    """A queue that tells its consumer which one it is, and parks what nobody can read.
+    """A queue that adds its name to the messages' headers, and stores malformed messages.
 
-    One message reaches the queues of several contexts, and a worker may consume several
-    queues; only the queue that a copy came through says whose handlers it is for. Celery would
-    log a message that it cannot read, and forget it.
+    A message reaches the queues of several contexts, and a worker may consume several queues; only
+    the queue of a copy tells whose handlers it is for. Celery would log and drop a malformed
+    message.
     """
 
     def consume(
@@ -54,16 +54,15 @@ def _problem(message: Any) -> str | None:
     try:
         message.accept = {"application/json"}
         message.decode()
-    except Exception as error:  # whatever the bytes make of the decoder
+    except Exception as error:  # bytes can make the decoder raise anything
         return f"{type(error).__name__}: {error}"
     task = message.headers.get("task")
     return None if task in current_app.tasks else f"there is no task {task!r}"
 
 
 def _dead_letters(name: str) -> Queue:
-    """Return the queue of what RabbitMQ has delivered too often: to be looked at, and not for
-    ever. No
-    event is lost with it; its delivery is parked."""
+    """Return the queue of messages that RabbitMQ has delivered too often, kept for inspection for a
+    while. No event is lost with them: their deliveries are parked."""
     return Queue(
         name,
         exchange=Exchange(name, type="fanout", durable=True),
@@ -73,8 +72,8 @@ def _dead_letters(name: str) -> Queue:
 
 
 def context_queues(contexts: Iterable[str], arguments: dict[str, Any]) -> list[Queue]:
-    """The queues of these contexts, each bound to what its handlers listen to, and to its own
-    name for what is sent to it alone."""
+    """Return the contexts' queues, each bound to its handlers' event types, and to its own name for
+    messages to this context only."""
     return [_queue(context, arguments) for context in contexts]
 
 
@@ -87,15 +86,15 @@ def _queue(context: str, arguments: dict[str, Any]) -> Queue:
         durable=True,
         queue_arguments=arguments,
     )
-    # kombu forgets the exchange of a queue that has bindings; Celery publishes by it.
+    # kombu drops the exchange of a queue that has bindings; Celery publishes by it.
     queue.exchange, queue.routing_key = exchange, context
     return queue
 
 
 def declare() -> None:
-    """Give the current Celery application a queue for each context that runs here.
+    """Configure the current Celery application with a queue for each context that runs here.
 
-    Call it once all handlers are known.
+    Call it after all handlers are registered.
     """
     current_app.conf.task_queues = context_queues(
         settings.DEPLOYMENT.queues, settings.QUEUE_ARGUMENTS

@@ -1,7 +1,6 @@
-"""The reconciler: compares every feed with the deliveries, and makes up for what is missing.
+"""The reconciler: compares every feed with the deliveries, and creates those that are missing.
 
-It is what makes the broker a fast path only: with the broker wiped, every event still reaches
-every handler.
+So the broker is only a fast path: if it loses everything, every event still reaches every handler.
 """
 
 from __future__ import annotations
@@ -20,47 +19,43 @@ from severable.protos import events_pb2
 log = logging.getLogger(__name__)
 
 BATCH = 500
-SLICE = 1.0  # seconds, until others have their turn
-# An event that has not come is late or lost: a shop with more to do than it can must not do the
-# same by a second, dearer way. It counts as lost where it is older than GRACE, and a later one came
-# to the same handler OVERTAKEN seconds ago, or nothing has come to that for STALLED seconds.
+SLICE = 1.0  # seconds of one call
+# An event without a delivery is late or lost. Under overload, events that are merely queued must
+# not be delivered a second time, which costs more. An event counts as lost if it is older than
+# GRACE, and a later one reached the same handler OVERTAKEN seconds ago, or none did for STALLED.
 GRACE = timedelta(seconds=2)
 OVERTAKEN, STALLED = 5.0, 15.0
 
-# The last event that had come to each handler, and when: as many of these as tell which was the
-# last one OVERTAKEN seconds ago.
-_came: dict[str, list[tuple[float, feed.Position]]] = {}
-
-
-# When the feed of each source was last compared.
-_compared: dict[str, float] = {}
+# By handler: when its latest delivered event was seen, and its position. The first entry is the one
+# of OVERTAKEN seconds ago.
+_arrivals: dict[str, list[tuple[float, feed.Position]]] = {}
+_compared_at: dict[str, float] = {}  # by source
 outages = Outages(log)
 
 
 @periodic(seconds=1)
 def reconcile() -> bool:
-    """Compare a page of the feed of each context that handlers here subscribe to with their
-    deliveries; that which was compared longest ago first, until SLICE is over.
+    """Compare a page of each feed with the deliveries, longest not compared first, for SLICE.
 
-    Returns True if there is more. A feed that cannot be compared keeps no other from it.
+    Returns True if there is more. A feed that fails does not affect the others.
     """
     ends, over, more = monotonic() + SLICE, False, False
     found = feed.by_source(handlers.registered())
-    for source in sorted(found, key=lambda each: _compared.get(each, 0.0)):
+    for source in sorted(found, key=lambda each: _compared_at.get(each, 0.0)):
         if over:
             return True
         more |= _try_to_compare(source, found[source])
-        _compared[source] = monotonic()
-        over = _compared[source] >= ends
+        _compared_at[source] = monotonic()
+        over = _compared_at[source] >= ends
     return more
 
 
-def _try_to_compare(source: str, listeners: list[handlers.Handler]) -> bool:
+def _try_to_compare(source: str, subscribers: list[handlers.Handler]) -> bool:
     try:
-        more = _compare(source, listeners)
+        more = _compare(source, subscribers)
     except grpc.RpcError as error:
         details = error.details() if isinstance(error, grpc.Call) else error
-        outages.begin(source, f"the feed of {source} does not answer: {details}")
+        outages.begin(source, f"the feed of {source} does not respond: {details}")
         return False
     except Exception as error:
         outages.begin(source, f"the feed of {source} cannot be compared", error)
@@ -69,42 +64,38 @@ def _try_to_compare(source: str, listeners: list[handlers.Handler]) -> bool:
     return more
 
 
-def _compare(source: str, listeners: list[handlers.Handler]) -> bool:
-    """Compare one page. True if there is more that can be settled."""
-    reached = subscriptions.started(source, listeners)
-    listeners = [handler for handler in listeners if handler.name in reached]
-    if not listeners:
+def _compare(source: str, subscribers: list[handlers.Handler]) -> bool:
+    """Compare one page. Return whether there is more that can be compared."""
+    positions = subscriptions.ensure_started(source, subscribers)
+    subscribers = [handler for handler in subscribers if handler.name in positions]
+    if not subscribers:
         return False
-    first = min(reached[handler.name] for handler in listeners)
-    types = handlers.types_of(*(handler.name for handler in listeners))
-    events, upto, more = feed.read(source, types, first, limit=BATCH)
-    settled = {
-        handler.name: _settle(handler, events, upto, reached[handler.name]) for handler in listeners
+    first = min(positions[handler.name] for handler in subscribers)
+    types = handlers.types_of(*(handler.name for handler in subscribers))
+    page = feed.read(source, types, first, limit=BATCH)
+    compared = {
+        handler.name: _create_lost(handler, page, positions[handler.name])
+        for handler in subscribers
     }
-    feed.advance({name: upto for name, upto in settled.items() if upto > reached[name]})
-    return more and min(settled.values()) > first
+    feed.advance({name: end for name, end in compared.items() if end > positions[name]})
+    return page.more and min(compared.values()) > first
 
 
-def _settle(
-    handler: handlers.Handler,
-    events: list[events_pb2.Event],
-    upto: feed.Position,
-    reached: feed.Position,
-) -> feed.Position:
-    """Make up for what is lost. Says up to where nothing is missing now."""
-    new = [event for event in events if feed.at(event) > reached]
+def _create_lost(handler: handlers.Handler, page: feed.Page, start: feed.Position) -> feed.Position:
+    """Create the deliveries of lost events. Return the position up to which none is missing."""
+    new = [event for event in page.events if feed.position_of(event) > start]
     types = handlers.types_of(handler.name)
     mine = [event for event in new if event.type in types]
     missing = pending.without_delivery(mine, handler) if mine else []
     lost = _lost(handler, mine, missing) if mine else []
     if lost:
-        log.warning("%s had missed %d of %d events", handler.name, len(lost), len(mine))
-        pending.expect(lost, handler)
-        feed.missed(handler.name, len(lost))
-    if len(lost) < len(missing):
-        late = min({feed.at(event) for event in missing} - {feed.at(event) for event in lost})
-        upto = max((feed.at(event) for event in mine if feed.at(event) < late), default=reached)
-    return max(upto, reached)
+        log.warning("the broker lost %d of %d events to %s", len(lost), len(mine), handler.name)
+        pending.create_missing(lost, handler)
+        feed.count_lost(handler.name, len(lost))
+    if len(lost) == len(missing):
+        return max(page.end, start)
+    late = min({feed.position_of(event) for event in missing} - {feed.position_of(e) for e in lost})
+    return max((end for event in mine if (end := feed.position_of(event)) < late), default=start)
 
 
 def _lost(
@@ -112,21 +103,22 @@ def _lost(
     mine: list[events_pb2.Event],
     missing: list[events_pb2.Event],
 ) -> list[events_pb2.Event]:
-    """Those of the missing that will not come any more."""
+    """Return those missing events that will not arrive any more."""
     ids = {event.id for event in missing}
-    last = max((feed.at(event) for event in mine if event.id not in ids), default=feed.START)
-    now, came = monotonic(), _came.setdefault(handler.name, [])
-    if not came or last > came[-1][1]:
-        came.append((now, last))
-    while len(came) > 1 and came[1][0] <= now - OVERTAKEN:
-        del came[0]
-    first, overtaker = came[0]
+    arrived = [feed.position_of(event) for event in mine if event.id not in ids]
+    last = max(arrived, default=feed.START)
+    now, arrivals = monotonic(), _arrivals.setdefault(handler.name, [])
+    if not arrivals or last > arrivals[-1][1]:
+        arrivals.append((now, last))
+    while len(arrivals) > 1 and arrivals[1][0] <= now - OVERTAKEN:
+        del arrivals[0]
+    first, overtaker = arrivals[0]
     if first > now - OVERTAKEN:
         overtaker = feed.START
-    stalled = came[-1][0] <= now - STALLED
+    stalled = arrivals[-1][0] <= now - STALLED
     overdue = datetime.now(UTC) - GRACE
     return [
         event
         for event in missing
-        if feed.time(event) <= overdue and (stalled or feed.at(event) < overtaker)
+        if feed.time_of(event) <= overdue and (stalled or feed.position_of(event) < overtaker)
     ]

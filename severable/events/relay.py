@@ -1,4 +1,4 @@
-"""The relay: brings committed events to the broker. A request never publishes."""
+"""The relay: publishes committed events to the broker. A request never publishes."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from kombu import Connection, Producer
 from severable.events import handlers, queues
 from severable.events.delivery import TASK
 from severable.events.envelope import to_json
-from severable.events.models import Event, RefusedEvent, RelayPosition, within
+from severable.events.models import Event, RefusedEvent, RelayPosition, first_bytes
 from severable.events.store import envelope
 
 BATCH = 500
-MAX_BATCH, MAX_BYTES = 50, 1_000_000  # of the events in one message, all of one type
+MAX_BATCH, MAX_BYTES = 50, 1_000_000  # of the events in one message
 PROBE = "probe"
 
 log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Publishes this database's events in commit order, and remembers how far it came.
+    """Publishes this database's events in commit order, and stores its position.
 
-    Events of one type that wait together travel together. An event may be published twice, where
-    the relay dies between publishing and remembering, and may get lost in the broker; deliveries
-    and the reconciler make up for both.
+    Waiting events of one type are sent in one message. If the relay dies before it stores its
+    position, events are published twice; the broker may lose some. Deliveries are idempotent, and
+    the reconciler finds lost events.
     """
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
         self._producer: Producer | None = None
-        self._heard = {handler.type for handler in handlers.registered()}
+        self._subscribed_types = {handler.type for handler in handlers.registered()}
         self._returned = False
 
     def step(self) -> bool:
-        """Publish one batch. True where there may be more."""
-        reached, _ = RelayPosition.objects.get_or_create(name="relay")
-        waiting = Event.objects.after(reached.transaction_id, reached.position)
+        """Publish one batch. Return True if there may be more."""
+        position, _ = RelayPosition.objects.get_or_create(name="relay")
+        waiting = Event.objects.committed_after(position.transaction_id, position.position)
         batch = list(waiting[:BATCH])
         if batch:
             self._publish(batch)
-            reached.move_to(batch[-1])
+            position.advance_to(batch[-1])
         return len(batch) == BATCH
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self._producer = None
         if self._connection:
             self._connection.release()
         self._connection = None
 
     def _publish(self, batch: list[Event]) -> None:
-        for events in _together(batch):
+        for events in _messages(batch):
             self._deliver(events)
 
     def _deliver(self, events: list[Event]) -> None:
-        """Publish events in one message. If the broker refuses it twice, publish each by itself,
-        and park one that is refused alone."""
-        error = self._try(events) and self._try(events)
+        """Publish events in one message. If the broker rejects it twice, publish each by itself,
+        and skip one that is rejected alone."""
+        error = self._attempt(events) and self._attempt(events)
         if error and len(events) > 1:
             for event in events:
                 self._deliver([event])
         elif error:
-            _park(events[0], error)
+            _skip(events[0], error)
 
-    def _try(self, events: list[Event]) -> Exception | None:
-        """Publish a message. Returns the error if the broker refuses this one and takes others;
-        raises it if the broker is down, does not answer, or takes nothing."""
+    def _attempt(self, events: list[Event]) -> Exception | None:
+        """Publish a message. Return the error if the broker rejects this message only; raise it if
+        the broker is down, does not respond, or accepts no message."""
         try:
             self._send(self._producer or self._connect(), events)
         except (TimeoutError, MessageNacked):  # a frozen broker; a queue that is full or moves
@@ -83,8 +83,8 @@ class Relay:
         return None
 
     def _probe(self) -> None:
-        """Publish what no queue is bound to, on a new connection. Raises if the broker does not
-        take it."""
+        """Publish an unroutable message on a new connection. Raises if the broker does not accept
+        it."""
         try:
             self._connect().publish({}, exchange=queues.EVENTS, routing_key=PROBE, retry=False)
         except Exception:
@@ -95,7 +95,7 @@ class Relay:
         self._connection = current_app.connection_for_write()
         channel = self._connection.default_channel
         self._declare(channel)
-        amqp = self._connection.transport.driver_type == "amqp"  # nobody else returns anything
+        amqp = self._connection.transport.driver_type == "amqp"  # others return nothing
         self._producer = Producer(
             channel, serializer="json", on_return=self._on_return if amqp else None
         )
@@ -109,15 +109,15 @@ class Relay:
         self._returned = True
 
     def _send(self, producer: Producer, events: list[Event]) -> None:
-        """Publish, and be sure that the broker has put it where it is heard: a confirmed message
-        that no queue wants is dropped without a word, unless it is mandatory."""
+        """Publish to the subscribed queues. The message is mandatory, because the broker confirms
+        and drops an unroutable one."""
         self._returned = False
-        self._put(producer, events)
-        if self._returned:  # somebody has deleted a queue of ours
+        self._publish_message(producer, events)
+        if self._returned:  # a queue was deleted
             self._declare(producer.channel)
-            self._put(producer, events)
+            self._publish_message(producer, events)
 
-    def _put(self, producer: Producer, events: list[Event]) -> None:
+    def _publish_message(self, producer: Producer, events: list[Event]) -> None:
         bodies = [to_json(envelope(event)) for event in events]
         message = current_app.amqp.as_task_v2(str(events[0].id), TASK, (bodies,))
         producer.publish(
@@ -127,25 +127,25 @@ class Relay:
             headers=message.headers,
             delivery_mode=2,
             retry=False,
-            mandatory=events[0].type in self._heard,
+            mandatory=events[0].type in self._subscribed_types,
             **message.properties,
         )
 
 
-def _together(batch: list[Event]) -> Iterator[list[Event]]:
+def _messages(batch: list[Event]) -> Iterator[list[Event]]:
     by_type: dict[str, list[Event]] = {}
     for event in batch:
         by_type.setdefault(event.type, []).append(event)
     for events in by_type.values():
         first = 0
-        while message := within(events[first : first + MAX_BATCH], MAX_BYTES):
+        while message := first_bytes(events[first : first + MAX_BATCH], MAX_BYTES):
             yield message
             first += len(message)
 
 
-def _park(event: Event, error: Exception) -> None:
-    """Note that an event is not published. The reconciler delivers it, from the feed."""
-    log.error("the broker refuses %s (%s): %s", event, event.id, error)
+def _skip(event: Event, error: Exception) -> None:
+    """Store that an event is not published. The reconciler delivers it from the feed."""
+    log.error("the broker rejects %s (%s): %s", event, event.id, error)
     RefusedEvent.objects.get_or_create(
         event_id=event.id,
         defaults={

@@ -1,8 +1,5 @@
-"""Replay: a handler gets its events again, from the feed of the context that recorded them.
-
-For read models, which are made anew from what happened. Only a handler that says so gets an
-event twice (`@on(..., replay=True)`): nobody wants last year's mails.
-"""
+"""Replay: a handler handles its events again, from the feed of their context, to rebuild a read
+model. It must allow that (`@on(..., replay=True)`)."""
 
 from __future__ import annotations
 
@@ -24,64 +21,63 @@ BATCH = 500
 
 
 class NothingInterrupted(Conflict):
-    """There is no replay to go on with."""
+    """There is no interrupted replay to resume."""
 
     code = "nothing_interrupted"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """So many events have been made due again, up to those of this time."""
+    """The number of events made due again so far, and the time of the last one."""
 
     events: int
-    reached: datetime
+    time: datetime
 
 
 def begin(handler: Handler, start: feed.Position) -> None:
-    """Let the next `run` start after a position. Raises NotReplayable."""
+    """Set the position after which the next `run` starts. Raises NotReplayable."""
     delivery.check_replayable(handler)
-    feed.remember(reader(handler), start)
+    feed.set_position(reader(handler), start)
 
 
 def run(handler: Handler) -> Iterator[Progress]:
-    """Make what the handler has had due again, batch by batch, until all that was there at the
-    beginning is. Interrupted, another `run` goes on. Raises NothingInterrupted, grpc.RpcError.
+    """Make all events until now due again, in batches, except discarded ones.
 
-    What was discarded stays so. Workers deliver meanwhile.
+    After an interruption, another `run` resumes. Raises NothingInterrupted, grpc.RpcError.
     """
     name, began, count = reader(handler), timezone.now(), 0
     if not Subscription.objects.filter(handler=name).exists():
         raise NothingInterrupted(f"No replay of {handler.name} was interrupted.")
     while True:
-        after = feed.reached()[name]
-        events, upto, more = _read(handler, after)
+        after = feed.positions()[name]
+        events, end, more = _read(handler, after)
         with transaction.atomic():
-            delivery.again(events, handler)
-            feed.remember(name, upto)
+            delivery.redeliver(events, handler)
+            feed.set_position(name, end)
         count += len(events)
-        if not more or feed.time(events[-1]) > began:
+        if not more or feed.time_of(events[-1]) > began:
             break
-        yield Progress(count, feed.time(events[-1]))
+        yield Progress(count, feed.time_of(events[-1]))
     Subscription.objects.filter(handler=name).delete()
     yield Progress(count, began)
 
 
 def position_before(handler: Handler, since: datetime) -> feed.Position:
-    """The position after which everything was recorded at this time or later. Raises
+    """Return the position after which all events are of this time or later. Raises
     grpc.RpcError."""
     after = feed.START
     while True:
-        events, upto, more = _read(handler, after)
+        events, end, more = _read(handler, after)
         for event in events:
-            if feed.time(event) >= since:
+            if feed.time_of(event) >= since:
                 return after
-            after = feed.at(event)
+            after = feed.position_of(event)
         if not more:
-            return upto
+            return end
 
 
 def reader(handler: Handler) -> str:
-    """The name under which a replay is remembered until it is through."""
+    """Return the name under which a replay's position is stored."""
     return f"{REPLAY}{handler.name}"
 
 

@@ -1,7 +1,6 @@
 """The state of events in this deployment: what is not published, not compared, not delivered.
 
-Nothing here reads what is settled, and that is most of every table: all figures come from the
-end of an index or from rows that wait.
+No query here reads rows that are done, which are most of every table.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from django.utils import timezone
 from severable.events import feed, handlers, transactions
 from severable.events.models import Delivery, Event, RefusedEvent, RelayPosition, Subscription
 from severable.events.rpc import MAX_EVENTS
-from severable.events.subscriptions import gone as subscriptions_gone
+from severable.events.subscriptions import orphaned
 from severable.jobs import status as job_status
 from severable.jobs.status import Jobs
 from severable.protos import events_pb2
@@ -35,19 +34,19 @@ OLDEST_TRANSACTION = """
     ORDER BY xact_start LIMIT 1
 """
 
-RENUMBER = "see that the database's clock is right, then run `manage.py events renumber`"
+RENUMBER = "check that the database's clock is right, then run `manage.py events renumber`"
 
 
 @dataclass(frozen=True)
-class Lag:
-    """The number of events that are behind, at most MAX_EVENTS, and the age of the oldest."""
+class Backlog:
+    """The number of events not processed yet, at most MAX_EVENTS, and the age of the oldest."""
 
     events: int = 0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Waiting:
+class OldestDelivery:
     """The delivery that has waited longest."""
 
     handler: str
@@ -60,17 +59,17 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Deliveries:
-    """Those that are not done. Those that are nobody counts: there may be millions."""
+    """The deliveries that are not done."""
 
     waiting: int
-    overdue: int  # of those waiting: due by now, and nobody has taken them yet
+    overdue: int  # those of the waiting that are due and not claimed
     parked: dict[str, int]  # by handler
-    oldest: Waiting | None
+    oldest: OldestDelivery | None
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """A session of the database server whose transaction has written, and is still open."""
+    """A session of the database server with an open transaction that has written."""
 
     pid: int
     application: str
@@ -80,65 +79,63 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Status:
-    """`relays` are by name: that to the broker is "relay"; those in `ahead` have positions that
-    this database has not given. `subscriptions` are by handler; None if the context whose feed it
-    is did not answer, and `unanswered` says why. `missed`, by handler, counts the events
-    that the broker has lost so far: found in the feed, and delivered all the same. `refused` counts
-    those that it has not taken from the relay; they are delivered from the feed, too. `gone` names
-    subscriptions without a handler."""
+    """`relays` is by name, "relay" for that to the broker; those in `ahead` have positions that
+    this database has not assigned. `subscriptions` is by handler; None if its feed does not
+    respond, and `unanswered` has the error. `missed` counts, by handler, the events that the broker
+    has lost so far, and `refused` those that it rejected; all of them are delivered from the feed.
+    `orphaned` names subscriptions without a handler."""
 
     deployment: str
-    relays: dict[str, Lag]
+    relays: dict[str, Backlog]
     ahead: list[str]
-    subscriptions: dict[str, Lag | None]
+    subscriptions: dict[str, Backlog | None]
     unanswered: dict[str, str]
     missed: dict[str, int]
     deliveries: Deliveries
-    jobs: dict[str, Jobs]  # all other kinds: sagas, refunds, mails
-    oldest_transaction: Transaction | None  # all events since its begin wait for its end
+    jobs: dict[str, Jobs]  # all kinds but deliveries
+    oldest_transaction: Transaction | None  # it holds back all later events
     refused: int
-    gone: list[str]
+    orphaned: list[str]
 
     def problems(self, lag: float) -> Iterator[str]:
-        """Yield what an operator should look at: all that is parked, silent, or behind by more
-        seconds
-        than `lag`."""
+        """Yield what needs an operator: all that is parked, does not respond, or is behind by more
+        than `lag` seconds."""
         for handler, count in self.deliveries.parked.items():
             yield f"{handler}: {count} parked"
-        for name in self.gone:
+        for name in self.orphaned:
             forget = f"`manage.py subscriptions --forget {name}`"
-            yield f"{name}: its handler is gone; {forget} if that is meant"
+            yield f"{name}: its handler does not exist any more; {forget} if that is intended"
         if self.refused:
-            yield f"relay: {self.refused} events refused by the broker; dismiss them in the admin"
+            yield f"relay: {self.refused} events rejected by the broker; dismiss them in the admin"
         for name, behind in self.relays.items():
             if behind.seconds > lag:
                 yield f"{name} is {behind.seconds:.0f} s behind"
         for name in self.ahead:
-            yield f"{name}: its position was not given by this database; {RENUMBER}"
+            yield f"{name}: its position was not assigned by this database; {RENUMBER}"
         for handler, unread in self.subscriptions.items():
             if unread is None:
-                yield f"{handler}: its feed does not answer: {self.unanswered.get(handler, '')}"
+                yield f"{handler}: its feed does not respond: {self.unanswered.get(handler, '')}"
             elif unread.seconds > lag:
                 yield f"{handler} is {unread.seconds:.0f} s behind its feed"
         oldest = self.deliveries.oldest
         if oldest and oldest.seconds > lag:
-            yield f"{oldest.handler}: event {oldest.event_id} waits for {oldest.seconds:.0f} s"
+            yield f"{oldest.handler}: event {oldest.event_id} has waited for {oldest.seconds:.0f} s"
         for kind, jobs in self.jobs.items():
             yield from jobs.problems(kind, lag)
-        holding = self.oldest_transaction
-        if holding and holding.seconds > LONG_TRANSACTION:
+        oldest_open = self.oldest_transaction
+        if oldest_open and oldest_open.seconds > LONG_TRANSACTION:
             yield (
-                f"{holding.application} (pid {holding.pid}) holds the feed back: its transaction "
-                f"has been open for {holding.seconds:.0f} s ({holding.state})"
+                f"{oldest_open.application} (pid {oldest_open.pid}) holds back the feed: its "
+                f"transaction has been open for {oldest_open.seconds:.0f} s ({oldest_open.state})"
             )
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 
 def status() -> Status:
-    """Return the state of this deployment's events. It calls the contexts of its subscriptions."""
+    """Return the state of this deployment's events. Calls the feeds of its subscriptions."""
     feeds = _feeds()
     return Status(
         deployment=settings.DEPLOYMENT.name,
@@ -151,43 +148,43 @@ def status() -> Status:
         jobs=jobs(),
         oldest_transaction=oldest_transaction(),
         refused=RefusedEvent.objects.count(),
-        gone=subscriptions_gone(),
+        orphaned=orphaned(),
     )
 
 
-def relays() -> dict[str, Lag]:
-    """Return what has been committed here and not been published, by each relay that ever ran."""
-    reached = {"relay": RelayPosition()} | {r.name: r for r in RelayPosition.objects.all()}
-    return {name: _unpublished(relay) for name, relay in reached.items()}
+def relays() -> dict[str, Backlog]:
+    """Return what is committed here and not published, by relay."""
+    positions = {"relay": RelayPosition()} | {r.name: r for r in RelayPosition.objects.all()}
+    return {name: _unpublished(relay) for name, relay in positions.items()}
 
 
 def ahead() -> list[str]:
-    """The relays whose position this database has not given: they would pass over new events."""
-    reached = list(RelayPosition.objects.all())  # first: they move on meanwhile
+    """Return the relays whose position this database has not assigned: they would skip events."""
+    positions = list(RelayPosition.objects.all())  # first: they advance meanwhile
     upcoming = transactions.upcoming()
-    return [relay.name for relay in reached if relay.transaction_id >= upcoming]
+    return [relay.name for relay in positions if relay.transaction_id >= upcoming]
 
 
-def subscriptions() -> dict[str, Lag | None]:
-    """Return what each handler's feed has that has not been compared with its deliveries."""
+def subscriptions() -> dict[str, Backlog | None]:
+    """Return what has not been compared with the deliveries, by handler."""
     return _answered(_feeds())
 
 
-def _feeds() -> dict[str, Lag | str]:
-    """The same; a text says why a feed does not answer."""
+def _feeds() -> dict[str, Backlog | str]:
+    """Return the same, or an error text if a feed does not respond."""
     return {
         handler.name: answer
-        for source, listeners in feed.by_source(handlers.registered()).items()
-        for handler, answer in _behind(source, listeners)
+        for source, subscribers in feed.by_source(handlers.registered()).items()
+        for handler, answer in _behind(source, subscribers)
     }
 
 
-def _answered(feeds: dict[str, Lag | str]) -> dict[str, Lag | None]:
+def _answered(feeds: dict[str, Backlog | str]) -> dict[str, Backlog | None]:
     return {name: None if isinstance(each, str) else each for name, each in feeds.items()}
 
 
 def missed() -> dict[str, int]:
-    """Return how many events the broker has lost so far, by the handler that waited for them."""
+    """Return how many events the broker has lost so far, by handler."""
     names = {handler.name for handler in handlers.registered()}
     found = Subscription.objects.filter(handler__in=names)
     return dict(found.values_list("handler", "missed"))
@@ -202,19 +199,19 @@ def deliveries() -> Deliveries:
         waiting=waiting.count(),
         overdue=waiting.filter(due_at__lte=Now()).count(),
         parked=dict(parked.values_list("handler").annotate(Count("pk"))),
-        oldest=_waiting(oldest) if oldest else None,
+        oldest=_oldest(oldest) if oldest else None,
     )
 
 
 def jobs() -> dict[str, Jobs]:
-    """Return how every kind of job but deliveries gets on, by its name."""
+    """Return the state of every kind of job but deliveries, by name."""
     found = job_status.kinds().items()
     return {name: job_status.jobs(kind) for name, kind in found if kind is not Delivery}
 
 
 def oldest_transaction() -> Transaction | None:
-    """Return the transaction of this server that holds the feed back for longest. Other roles'
-    are seen only by members of pg_read_all_stats."""
+    """Return this server's oldest open transaction. Those of other roles are visible only to
+    members of pg_read_all_stats."""
     if connection.vendor != "postgresql":
         return None
     with connection.cursor() as cursor:
@@ -223,14 +220,14 @@ def oldest_transaction() -> Transaction | None:
     return Transaction(*row) if row else None
 
 
-def _unpublished(relay: RelayPosition) -> Lag:
-    behind = Event.objects.beyond(relay.transaction_id, relay.position)
+def _unpublished(relay: RelayPosition) -> Backlog:
+    behind = Event.objects.all_after(relay.transaction_id, relay.position)
     oldest = behind.first()
-    return Lag(behind[:MAX_EVENTS].count(), _age(oldest.recorded_at)) if oldest else Lag()
+    return Backlog(behind[:MAX_EVENTS].count(), _age(oldest.recorded_at)) if oldest else Backlog()
 
 
-def _waiting(delivery: Delivery) -> Waiting:
-    return Waiting(
+def _oldest(delivery: Delivery) -> OldestDelivery:
+    return OldestDelivery(
         handler=delivery.handler,
         event_id=str(delivery.event_id),
         stream=delivery.stream,
@@ -241,24 +238,24 @@ def _waiting(delivery: Delivery) -> Waiting:
 
 
 def _behind(
-    source: str, listeners: list[handlers.Handler]
-) -> Iterator[tuple[handlers.Handler, Lag | str]]:
-    reached = feed.reached()
-    types = handlers.types_of(*(handler.name for handler in listeners))
-    found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have come equally far
-    for handler in listeners:
-        after = reached[handler.name]
+    source: str, subscribers: list[handlers.Handler]
+) -> Iterator[tuple[handlers.Handler, Backlog | str]]:
+    positions = feed.positions()
+    types = handlers.types_of(*(handler.name for handler in subscribers))
+    found: dict[feed.Position, list[events_pb2.Event]] = {}  # most have the same position
+    for handler in subscribers:
+        after = positions[handler.name]
         try:
             if after not in found:
                 found[after] = _unread(source, types, after)
             mine = handlers.types_of(handler.name)
-            yield handler, _lag([event for event in found[after] if event.type in mine])
+            yield handler, _backlog([event for event in found[after] if event.type in mine])
         except grpc.RpcError as error:
             yield handler, str(error.details())
 
 
 def _unread(source: str, types: set[str], after: feed.Position) -> list[events_pb2.Event]:
-    """The events after a position, up to MAX_EVENTS."""
+    """Return the events after a position, at most MAX_EVENTS."""
     events, after, more = feed.read(source, types, after)
     while more and len(events) < MAX_EVENTS:
         page, after, more = feed.read(source, types, after, limit=MAX_EVENTS - len(events))
@@ -266,8 +263,8 @@ def _unread(source: str, types: set[str], after: feed.Position) -> list[events_p
     return events
 
 
-def _lag(events: list[events_pb2.Event]) -> Lag:
-    return Lag(len(events), _age(feed.time(events[0]))) if events else Lag()
+def _backlog(events: list[events_pb2.Event]) -> Backlog:
+    return Backlog(len(events), _age(feed.time_of(events[0]))) if events else Backlog()
 
 
 def _age(since: datetime) -> float:

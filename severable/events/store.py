@@ -15,16 +15,16 @@ from severable.protos import events_pb2
 from severable.telemetry import correlation
 from severable.telemetry.tracing import traceparent
 
-# Bytes of an event's data. What carries events takes several of this size at once.
+# Bytes of an event's data. The broker and the feed carry several events of this size at once.
 MAX_DATA = 256 * 1024
 
 
 class EventTooLarge(ValueError):
-    """An event's data is larger than MAX_DATA: refer to what is large instead."""
+    """An event's data is larger than MAX_DATA: store large data elsewhere and refer to it."""
 
 
 class VersionConflict(Conflict):
-    """Somebody else appended to the stream first."""
+    """The stream has another version than expected."""
 
     code = "version_conflict"
 
@@ -56,17 +56,17 @@ def append(message: Message, *, stream: str) -> Event:
     try:
         _append(event)
     except IntegrityError:
-        raise VersionConflict(f"somebody else has appended to {stream}") from None
-    notify.on_commit()
+        raise VersionConflict(f"another transaction has appended to {stream}") from None
+    notify.notify_on_commit()
     return event
 
 
 def _append(event: Event) -> None:
-    """INSERT, with what only the database knows: the transaction, and which version is next."""
+    """Insert an event; the database sets the transaction number and the next version."""
     given = [
         field.get_db_prep_save(getattr(event, field.attname), connection)
         for field in Event._meta.concrete_fields
-        if field.name not in KNOWN_TO_THE_DATABASE
+        if field.name not in SET_BY_THE_DATABASE
     ]
     with connection.cursor() as cursor:
         statement, values = _insert(connection.vendor), [event.stream, *given]
@@ -79,13 +79,13 @@ def _append(event: Event) -> None:
         event.position, event.transaction_id, event.version = appended
 
 
-KNOWN_TO_THE_DATABASE = ("position", "transaction_id", "version")
+SET_BY_THE_DATABASE = ("position", "transaction_id", "version")
 
 
 @cache
 def _insert(vendor: str) -> str:
-    # Django would build this statement anew for every event, in more time than it takes to run.
-    columns = [f.name for f in Event._meta.concrete_fields if f.name not in KNOWN_TO_THE_DATABASE]
+    # Django would build this statement for every event, which takes longer than to execute it.
+    columns = [f.name for f in Event._meta.concrete_fields if f.name not in SET_BY_THE_DATABASE]
     number, of_this_run = transactions.OWN[vendor]
     return f"""
         INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
@@ -96,7 +96,7 @@ def _insert(vendor: str) -> str:
 
 
 def envelope(event: Event) -> events_pb2.Event:
-    """A stored event as it travels."""
+    """Return a stored event with its envelope."""
     message = events_pb2.Event(
         specversion="1.0",
         id=str(event.id),
@@ -122,8 +122,8 @@ def position(event: Event) -> events_pb2.Position:
 
 
 def cloud_event(event: Event) -> Json:
-    """A stored event in the JSON format of CloudEvents 1.0, for those outside the shop. `sequence`
-    sorts as text, as its extension wants it; the position is the store's own affair."""
+    """Return a stored event in the JSON format of CloudEvents 1.0, for readers outside the shop.
+    `sequence` sorts as text, as its extension requires; the position is internal."""
     attributes = to_json(envelope(event))
     del attributes["position"]
     attributes |= {"sequence": f"{event.version:010}", "data": event.data}

@@ -1,8 +1,7 @@
-"""Subscriptions: where each handler starts to read, once, and how they differ from those released.
+"""Subscriptions: the start positions of new handlers, and differences from the released ones.
 
-A handler is known by its name. One that has no row yet is new, and starts at the end of its feed,
-or at the beginning if it asks for that. In a new database all start at the beginning: there, an
-event that is older than the first row is not history.
+A handler is identified by its name. One without a row is new, and starts at the end of its feed, or
+with `start="beginning"` at its beginning. In a new database all start at the beginning.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from severable.events.handlers import Handler
 from severable.events.models import Delivery, RelayPosition, Subscription
 from severable.protos import events_pb2
 
-REPLAY = "replay "  # begins the name under which a replay is remembered
+REPLAY = "replay "  # prefix of the names of replays
 
 RECENT = 10_000  # deliveries, of all handlers
 
@@ -26,59 +25,59 @@ Types = Mapping[str, list[str]]  # by the handler's name
 
 
 def start_all() -> None:
-    """Start all handlers of this deployment that are new, before its processes do. If a feed does
-    not answer, the reconciler starts its handlers as soon as it does."""
-    for source, listeners in feed.by_source(handlers.registered()).items():
+    """Start all new handlers of this deployment, before its processes start. If a feed does not
+    respond, the reconciler starts its handlers later."""
+    for source, subscribers in feed.by_source(handlers.registered()).items():
         try:
-            started(source, listeners)
+            ensure_started(source, subscribers)
         except grpc.RpcError:
             continue
 
 
-def started(source: str, listeners: Iterable[Handler]) -> dict[str, feed.Position]:
-    """Return how far each handler has read, once those of this source that are new have started. A
-    handler whose source is too old to tell its end is not among them. Raises grpc.RpcError."""
-    reached = dict(feed.reached())
-    new = [handler for handler in listeners if handler.name not in reached]
+def ensure_started(source: str, subscribers: Iterable[Handler]) -> dict[str, feed.Position]:
+    """Start the new handlers of a source, and return all positions. Handlers whose source is too
+    old to tell its end have none. Raises grpc.RpcError."""
+    positions = feed.positions()
+    new = [handler for handler in subscribers if handler.name not in positions]
     if not new:
-        return reached
+        return positions
     _start(source, new)
-    return dict(feed.reached())
+    return feed.positions()
 
 
-def gone() -> list[str]:
-    """The subscriptions whose handler is not in this deployment any more."""
+def orphaned() -> list[str]:
+    """Return the subscriptions whose handler does not exist in this deployment any more."""
     names = {handler.name for handler in handlers.registered()}
     return sorted(
-        name for name in feed.reached() if name not in names and not name.startswith(REPLAY)
+        name for name in feed.positions() if name not in names and not name.startswith(REPLAY)
     )
 
 
-def present() -> dict[str, list[str]]:
-    """The event types of each handler here; without those of caches, which no context has."""
+def current() -> dict[str, list[str]]:
+    """Return the event types of each handler here, except those that invalidate caches."""
     names = sorted({h.name for h in handlers.registered() if not h.name.startswith("cache.")})
     return {name: sorted(handlers.types_of(name)) for name in names}
 
 
 def differences(released: Types, now: Types) -> Iterator[str]:
-    """Yield what has changed since a release: what was renamed, as it seems, is gone, gained or
-    new."""
-    lost = {name: types for name, types in released.items() if name not in now}
+    """Yield the differences from a release: handlers that seem renamed, are removed or new, and
+    event types gained or lost."""
+    removed = {name: types for name, types in released.items() if name not in now}
     new = {name: types for name, types in now.items() if name not in released}
     for name, types in list(new.items()):
-        before = [old for old, its in lost.items() if its == types and _context(old, name)]
+        before = [old for old, its in removed.items() if its == types and _context(old, name)]
         if before:
             short = before[0].partition(".")[2]
             yield (
-                f'{name} is new and {before[0]} is gone: if it was renamed, write name="{short}"'
+                f'{name} is new and {before[0]} is removed: if it was renamed, set name="{short}"'
             )
-            del lost[before[0]], new[name]
-    yield from (f"{name} is gone: what waits for it will be parked" for name in lost)
+            del removed[before[0]], new[name]
+    yield from (f"{name} is removed: its waiting deliveries will be parked" for name in removed)
     for name in sorted(now.keys() & released.keys()):
         yield from _changed(name, set(released[name]), set(now[name]))
     for name in new:
-        begins = "at the beginning" if handlers.named(name).from_beginning else "now"
-        yield f"{name} is new: it starts {begins}"
+        starts = "at the beginning" if handlers.named(name).from_beginning else "now"
+        yield f"{name} is new: it starts {starts}"
 
 
 def _context(one: str, other: str) -> bool:
@@ -86,8 +85,8 @@ def _context(one: str, other: str) -> bool:
 
 
 def _changed(name: str, before: set[str], after: set[str]) -> Iterator[str]:
-    yield from (f"{name}: gains {type}, from now on" for type in sorted(after - before))
-    yield from (f"{name}: loses {type}" for type in sorted(before - after))
+    yield from (f"{name}: subscribes to {type} from now on" for type in sorted(after - before))
+    yield from (f"{name}: does not subscribe to {type} any more" for type in sorted(before - after))
 
 
 def _start(source: str, new: list[Handler]) -> None:
@@ -96,7 +95,7 @@ def _start(source: str, new: list[Handler]) -> None:
         return
     feed.start([handler.name for handler in new if handler.from_beginning], feed.START)
     from_now = [handler.name for handler in new if not handler.from_beginning]
-    end = feed.end(source) if from_now else None
+    end = feed.end_of(source) if from_now else None
     if end is not None:
         for name in from_now:
             feed.start([name], min([end, *_delivered_before(name)]))
@@ -110,10 +109,10 @@ def _in_new_database() -> bool:
 
 
 def _delivered_before(name: str) -> Iterator[feed.Position]:
-    """The positions of what the broker has brought to a handler before its feed answered: it may
-    have lost what came after that."""
-    since = timezone.now() - delivery.LATE
-    newest = Delivery.objects.order_by("-pk").values("pk")[:RECENT]  # no index finds a handler's
+    """Return the positions of events that the broker delivered to a handler before its feed
+    responded: the broker may have lost later ones."""
+    since = timezone.now() - delivery.MAX_TRANSIT
+    newest = Delivery.objects.order_by("-pk").values("pk")[:RECENT]  # there is no index by handler
     rows = Delivery.objects.filter(pk__in=newest, handler=name, received_at__gte=since)
     for row in rows.order_by("pk")[:100]:
-        yield feed.at(ParseDict(row.event, events_pb2.Event(), ignore_unknown_fields=True))
+        yield feed.position_of(ParseDict(row.event, events_pb2.Event(), ignore_unknown_fields=True))

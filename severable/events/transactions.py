@@ -1,11 +1,10 @@
-"""Transaction numbers: the commit order of events, whichever server runs the transactions.
+"""Transaction numbers: the commit order of events, independent of the database server.
 
-PostgreSQL's transaction ids belong to one cluster: after a restore, also one to an older state,
-they begin anywhere. A transaction's number is its id plus an offset. Each run of a server gets an
-offset of its own, such that its numbers begin at the present time in microseconds. No server runs
-a million transactions a second, so numbers never overtake the time, and those of a later run, in
-any cluster, lie above all that any reader has seen. SQLite has one writer at a time: there the
-number is the time itself.
+PostgreSQL's transaction ids belong to one cluster: after a restore they may start anywhere. A
+transaction's number is its id plus an offset. Each run of a server gets its own offset, so that its
+numbers start at the current time in microseconds. No server runs a million transactions a second,
+so numbers never overtake the time, and those of a later run, in any cluster, are above all that any
+reader has seen. SQLite has one writer at a time: there the number is the time itself.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ OFFSETS = "severable_events_transactionoffset"
 _EVENTS = "severable_events_event"
 _NEVER = 2**63 - 1
 
-# The run of a server, and the table as it was created: a logical restore creates another one.
+# The run of a server and the id of the table, which a logical restore creates anew.
 _RUN = f"concat_ws('/', extract(epoch FROM pg_postmaster_start_time()), '{OFFSETS}'::regclass::oid)"
 _OF_THIS_RUN = f"FROM {OFFSETS} WHERE id = 1 AND server = {_RUN}"
 _XMIN = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -26,32 +25,32 @@ _LAST = f"(SELECT COALESCE(MAX(transaction_id), 0) FROM {_EVENTS})"  # noqa: S60
 _START = f"GREATEST((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, {_LAST} + 1)"
 _SQLITE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
-# The number of the current transaction, and the FROM that goes with it: no row without an offset.
+# The number of the current transaction, and its FROM clause: no row if there is no offset.
 OWN = {
     "postgresql": ("value + pg_current_xact_id()::text::bigint", _OF_THIS_RUN),
     "sqlite": (f"MAX({_SQLITE_NOW}, {_LAST})", ""),
 }
-# Transactions below this number have all ended. Without an offset nothing was appended in this run.
+# All transactions below this number have ended. Without an offset, this run has appended nothing.
 OLDEST_OPEN = {
     "postgresql": f"COALESCE((SELECT value + {_XMIN} {_OF_THIS_RUN}), {_NEVER})",
     "sqlite": str(_NEVER),
 }
-# No transaction that has ended can have this number or a higher one.
+# No transaction that has ended has this number or a higher one.
 _NEXT = {
     "postgresql": f"COALESCE((SELECT value + {_XMAX} {_OF_THIS_RUN}), {_START})",
     "sqlite": f"MAX({_SQLITE_NOW}, {_LAST}) + 1",
 }
-# By the oldest open transaction: none that may still append gets a number below the start.
+# Relative to the oldest open transaction, so that none that may still append gets a lower number.
 _BEGIN = f"""
     INSERT INTO {OFFSETS} (id, server, value) VALUES (1, {_RUN}, {_START} - {_XMIN})
     ON CONFLICT (id) DO UPDATE SET server = excluded.server, value = excluded.value"""  # noqa: S608
 
 
 def begin() -> None:
-    """Give this run of the server its offset, if it has none."""
+    """Create the offset of this run of the server, if it has none."""
     if connection.vendor != "postgresql":
         return
-    # A connection of its own: the caller's transaction may be long, and others wait for this row.
+    # A separate connection: the caller's transaction may be long, and others wait for this row.
     with (
         connection.wrap_database_errors,
         psycopg.connect(**connection.get_connection_params(), autocommit=True) as own,
@@ -60,17 +59,17 @@ def begin() -> None:
 
 
 def renumber() -> None:
-    """Let numbers begin at the present time again, above those of all events that are stored."""
+    """Restart numbers at the current time, above those of all stored events."""
     if connection.vendor != "postgresql":
         return
     with transaction.atomic(), connection.cursor() as cursor:
-        # Until nobody holds a lower number whose event is not committed.
+        # Waits until no transaction with a lower number is open.
         cursor.execute(f"LOCK TABLE {_EVENTS} IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(_BEGIN)
 
 
 def upcoming() -> int:
-    """The lowest number that no transaction can have had yet."""
+    """Return the lowest number that no transaction can have had yet."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_NEXT[connection.vendor]}")
         return int(cursor.fetchone()[0])

@@ -1,4 +1,4 @@
-"""Rows that are work to be done, with leases, attempts and a scheduler."""
+"""Jobs, which are rows with leases and attempts, and the scheduler."""
 
 from __future__ import annotations
 

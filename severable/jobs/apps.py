@@ -1,4 +1,4 @@
-"""Names the app so that it collides with no other app called "jobs"."""
+"""The app config; its label does not collide with another app called "jobs"."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""The functions that execute rows of jobs, by their models."""
+"""The registry of the functions that execute jobs, by model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _executors: dict[type[Any], Callable[[Any], None]] = {}
 def executes(model: type[J]) -> Callable[[Callable[[J], None]], Callable[[J], None]]:
     """Return a decorator for the function that executes a claimed row of a model.
 
-    It runs outside any transaction, and must call the row's `finish` in the one with its effect.
+    It runs outside any transaction, and must call the row's `complete` in the transaction of its
+    effect.
     """
 
     def register(function: Callable[[J], None]) -> Callable[[J], None]:

@@ -1,4 +1,4 @@
-"""Loops of which one process at a time is active: the relay, the scheduler."""
+"""Leader election: loops that run in one process at a time, such as the relay."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ def lead(
     stop: threading.Event,
     wait: Callable[[float], object] | None = None,
 ) -> None:
-    """Call `step` again and again for as long as this process holds the lease `name`.
+    """Call `step` repeatedly while this process owns the lease `name`, until `stop` is set.
 
-    `step` says whether there may be more to do; else `idle` seconds pass before the next, or
-    fewer, where `wait`, which is given the seconds, returns before that.
-    An error is logged and the loop goes on. Another process takes over within LEASE_SECONDS
-    of this one's death. Returns once `stop` is set, after the step under way.
+    `step` returns whether there may be more to do; if not, `wait(idle)` is called before the next
+    step, by default a pause of `idle` seconds. An error is logged and the loop continues. If this
+    process dies, another one takes over within LEASE_SECONDS.
     """
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     renew_at = 0.0

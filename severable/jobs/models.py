@@ -1,8 +1,7 @@
-"""Work that outlives a process: rows that are due, and leases that say who may work on what.
+"""Durable jobs: rows with a due time, claimed for a lease.
 
-A row is its own queue. It is due at a time; whoever claims it holds it for a lease; where
-that one dies, it is due again. Celery only brings the news that a row is due.
-All times are compared by the database's clock, so that no process's clock matters.
+If the process that claimed a row dies, the row is due again after the lease. Celery's messages only
+notify workers that a row is due. All times are compared by the database's clock.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from severable.jobs.executors import executor_of
 
 log = logging.getLogger(__name__)
 
-# No lease, backoff or deferral puts a due time further ahead than this, beyond the job's own lease.
+# No backoff or deferral is longer, so a later due time than this and a lease is invalid.
 MAX_DELAY = timedelta(minutes=5)
 
 
 class LeaseLost(Exception):
-    """Somebody else holds this by now: what was being done must be rolled back."""
+    """The lease has expired and another process owns the row: roll back."""
 
 
 class NotYet(Exception):
-    """Something else has to be done first: try again after so many seconds. Costs no attempt."""
+    """A precondition is not met yet: retry after `seconds`. The attempt is not counted."""
 
     def __init__(self, why: str, seconds: float) -> None:
         super().__init__(why)
@@ -40,7 +39,7 @@ class NotYet(Exception):
 
 
 class Lease(models.Model):
-    """A named right that at most one process has at a time, such as being the relay."""
+    """A named lease that at most one process owns at a time, such as the relay's."""
 
     name = models.CharField(max_length=100, primary_key=True)
     holder = models.CharField(max_length=100)
@@ -51,9 +50,9 @@ class Lease(models.Model):
 
     @classmethod
     def acquire(cls, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a lease. False if another holder's has not run out.
+        """Acquire or renew a lease. Return False if another holder's has not expired.
 
-        One that ends later than any holder could have asked for is stale: the database's clock
+        A lease that ends later than any holder could have set it is stale: the database's clock
         has been set back since."""
         until = Now() + timedelta(seconds=seconds)
         stale = Q(expires_at__gt=Now() + timedelta(seconds=2 * seconds))
@@ -69,16 +68,16 @@ class Lease(models.Model):
 
     @classmethod
     def release(cls, name: str, holder: str) -> None:
-        """Give a lease back, so that the next holder need not wait for its end."""
+        """Release a lease, so that the next holder need not wait until it expires."""
         cls.objects.filter(name=name, holder=holder).update(expires_at=Now())
 
 
 class Job(models.Model):
-    """A row of work: due at a time, tried until it is done or, after `max_attempts`, parked.
+    """A row of work, due at a time, retried until it is done or, after `max_attempts`, parked.
 
     The function that executes a subclass's rows is registered with `executes`. `attempts` is
-    counted before an attempt begins, so that one which kills its process is counted too; it is also
-    the fencing token that tells the holder from a late one.
+    counted before an attempt starts, so that one that kills its process is counted too; it is also
+    the fencing token of the lease.
     """
 
     class State(models.TextChoices):
@@ -89,7 +88,7 @@ class Job(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     granted_attempts = models.PositiveIntegerField(
-        default=0, help_text="Granted by hand, beyond the first ones"
+        default=0, help_text="Attempts granted beyond the first ones"
     )
     due_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
@@ -116,31 +115,31 @@ class Job(models.Model):
 
     @property
     def queue(self) -> str:
-        """The context whose worker does this. Raises LookupError if none of this deployment does,
-        since the code for it is gone or has moved away."""
-        raise TypeError(f"{type(self).__name__} does not say whose worker does it")
+        """The context whose worker executes the row. Raises LookupError if this deployment does not
+        have the code to execute it."""
+        raise TypeError(f"{type(self).__name__} does not define its queue")
 
     def execute(self) -> None:
-        """Run what `executes` has registered for this model, outside any transaction."""
+        """Run the function registered for this model, outside any transaction."""
         executor_of(type(self))(self)
 
     @classmethod
     def due(cls) -> models.QuerySet[Self]:
-        """Return what should be worked on now, longest due first. A due time that lies too far
-        ahead is from before the database's clock was set back: it counts as reached."""
+        """Return the rows that are due, longest due first. A due time too far ahead was set before
+        the database's clock was set back, and counts as due."""
         objects: models.Manager[Self] = cls._default_manager
         now_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + cls.lease + MAX_DELAY)
         return objects.filter(now_due, state=cls.State.WAITING).order_by("due_at")
 
     @classmethod
     def claim(cls, pk: Any) -> Self | None:
-        """Take a due row for one lease. None where it is not due, or somebody else took it."""
+        """Claim a due row for one lease. Return None if it is not due or another process has it."""
         due = cls.due().filter(pk=pk).order_by()
         if cls.max_attempts is not None:
             due = due.filter(attempts__lt=F("granted_attempts") + cls.max_attempts)
-        taken = due.update(attempts=F("attempts") + 1, due_at=Now() + cls.lease)
+        claimed = due.update(attempts=F("attempts") + 1, due_at=Now() + cls.lease)
         objects: models.Manager[Self] = cls._default_manager
-        return objects.get(pk=pk) if taken else None
+        return objects.get(pk=pk) if claimed else None
 
     @classmethod
     def claim_next(cls) -> Self | None:
@@ -151,34 +150,34 @@ class Job(models.Model):
 
     @classmethod
     def park_exhausted(cls, rows: Iterable[Self]) -> set[Any]:
-        """Park those of some due rows that have had their last attempt: the process that made it
-        has died. Returns their keys."""
+        """Park those due rows whose last attempt ended with the death of its process. Return their
+        keys."""
         if cls.max_attempts is None:
             return set()
-        spent = {r.pk for r in rows if r.attempts >= r.granted_attempts + cls.max_attempts}
+        exhausted_keys = {r.pk for r in rows if r.attempts >= r.granted_attempts + cls.max_attempts}
         exhausted = cls.due().filter(attempts__gte=F("granted_attempts") + cls.max_attempts)
-        error = "every attempt ended without a word"
-        for pk in spent:
+        error = "the process died in the last attempt"
+        for pk in exhausted_keys:
             parked = exhausted.filter(pk=pk).order_by()
             if parked.update(state=cls.State.PARKED, due_at=None, error=error):
                 log.error("%s %s parked: %s", cls._meta.label, pk, error)
-        return spent
+        return exhausted_keys
 
     def park_overdue(self, error: LookupError) -> bool:
-        """Park a row that this deployment cannot execute, unless it became due only lately: in a
-        rolling update, newer processes may know what to do with it."""
+        """Park a row that this deployment cannot execute, unless it became due recently: in a
+        rolling update, newer processes may be able to."""
         overdue = type(self)._default_manager.filter(
             pk=self.pk, state=self.State.WAITING, due_at__lte=Now() - self.unknown_for
         )
         return bool(overdue.update(state=self.State.PARKED, due_at=None, error=str(error)))
 
     def acquire(self) -> None:
-        """Make a row that is not saved yet one that its creator has already claimed."""
+        """Mark an unsaved row as claimed by its creator."""
         self.attempts = 1
         self.due_at = Now() + self.lease
 
     def attempt(self) -> bool:
-        """Work on a claimed row. True where it is done; a failure is kept and tried again."""
+        """Execute a claimed row. Return True if it succeeded; a failure is stored and retried."""
         try:
             self.execute()
         except LeaseLost:
@@ -189,25 +188,25 @@ class Job(models.Model):
         return True
 
     def owned(self) -> models.QuerySet[Self]:
-        """This row, where this attempt still holds it."""
+        """Return this row if this attempt still owns it."""
         objects: models.Manager[Self] = type(self)._default_manager
         return objects.filter(pk=self.pk, state=self.State.WAITING, attempts=self.attempts)
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renew the lease of a claimed row for as long as the block runs, up to `max_duration`.
+        """Renew the lease of a claimed row while the block runs, up to `max_duration`.
 
-        For work of unknown length, such as a conversation with a slow server: a second worker
-        would start it again. The lease of a process that has died still ends soon.
+        For work of unknown length, such as a call to a slow server, that a second worker must not
+        start meanwhile. The lease of a dead process still expires soon.
         """
         done = threading.Event()
-        keeper = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
-        keeper.start()
+        renewer = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
+        renewer.start()
         try:
             yield
         finally:
             done.set()
-            keeper.join()
+            renewer.join()
 
     def _renew_until(self, done: threading.Event) -> None:
         ends = monotonic() + self.max_duration.total_seconds()
@@ -221,18 +220,18 @@ class Job(models.Model):
             connection.close()
 
     def update_if_owned(self, **changes: Any) -> None:
-        """Change a held row. Raises LeaseLost, for the transaction around to roll back."""
+        """Update an owned row. Raises LeaseLost, to roll back the surrounding transaction."""
         if not self.owned().update(**changes):
             raise LeaseLost(f"{self._meta.label} {self.pk}")
         for name, value in changes.items():
             setattr(self, name, value)
 
     def complete(self, **changes: Any) -> None:
-        """Mark a held row done, in the transaction of the effect. Raises LeaseLost."""
+        """Mark an owned row done, in the transaction of the effect. Raises LeaseLost."""
         self.update_if_owned(state=self.State.DONE, due_at=None, error="", **changes)
 
     def fail(self, error: Exception) -> None:
-        """Keep the error and log it; due again later, or parked after `max_attempts`."""
+        """Store and log an error; reschedule, or park after `max_attempts`."""
         text = f"{type(error).__name__}: {error}"
         changes: dict[str, Any] = {"error": text[:2000]}
         limit = self.max_attempts
@@ -257,14 +256,14 @@ class Job(models.Model):
         )
 
     def reschedule(self, error: Exception) -> None:
-        """An attempt was not the last: due again, or parked."""
+        """Store why an attempt failed, and when the row is due again."""
         if isinstance(error, NotYet):
             self.defer(error)
         else:
             self.fail(error)
 
     def defer(self, why: NotYet) -> None:
-        """Due again after a while, however often."""
+        """Reschedule without counting the attempt."""
         self.owned().update(
             due_at=Now() + min(timedelta(seconds=why.seconds), MAX_DELAY),
             granted_attempts=F("granted_attempts") + 1,
@@ -272,13 +271,13 @@ class Job(models.Model):
         )
 
     def backoff(self) -> timedelta:
-        """Return how long to wait after this attempt: 1, 2, 4 … 60 seconds."""
+        """Return the delay after this attempt: 1, 2, 4 … 60 seconds."""
         return timedelta(seconds=min(2 ** min(self.attempts - 1, 6), 60))
 
     def retry_now(self) -> None:
-        """Make a waiting or parked row due at once, and grant it as many attempts as a new one.
+        """Make a waiting or parked row due now, and grant it as many attempts as a new one.
 
-        `attempts` itself goes on counting: it tells a late holder from the present one.
+        `attempts` itself is not reset, because it is the fencing token.
         """
         rows = type(self)._default_manager.filter(pk=self.pk).exclude(state=self.State.DONE)
         rows.update(

@@ -1,4 +1,4 @@
-"""Outages: what fails each time it is tried is logged when that begins and when it is over."""
+"""Outages: repeated failures are logged when they begin and when they end."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 
 
 class Outages:
-    """The parts that do not work at present, by name."""
+    """The parts that fail at present, by name."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._present: set[str] = set()
 
     def begin(self, name: str, message: str, unexpected: Exception | None = None) -> None:
-        """Log a failure if the last try did not fail: a warning, or an error with a traceback."""
+        """Log a failure if the last attempt succeeded: a warning, or an error with a traceback."""
         if name in self._present:
             return
         self._present.add(name)
@@ -21,7 +21,7 @@ class Outages:
         self._log.log(level, message, exc_info=unexpected)
 
     def end(self, name: str, message: str) -> None:
-        """Log a success if the last try failed."""
+        """Log a success if the last attempt failed."""
         if name in self._present:
             self._present.remove(name)
             self._log.info(message)

@@ -1,8 +1,8 @@
 """The scheduler of periodic functions, which run once per deployment.
 
-`@periodic(seconds)` marks a function of no arguments. The process that holds the scheduler's lease
-calls it. One thread calls all of them, and renews the lease between two: a function works for
-about SLICE seconds at the most, and returns True if there is more. It must be safe to call twice.
+`@periodic(seconds)` registers a function of no arguments. The process that owns the scheduler's
+lease calls it. One thread calls all of them and renews the lease in between, so a function runs for
+about SLICE seconds at most, and returns True if there is more to do. It must be idempotent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SLICE = 1.0  # seconds
 
 
 def periodic(seconds: float) -> Callable[[Function], Function]:
-    """Decorator: call this function every so many seconds."""
+    """Return a decorator that registers a function to be called every `seconds`."""
 
     def register(function: Function) -> Function:
         _periodic.append((seconds, function))
@@ -42,15 +42,14 @@ def periodic(seconds: float) -> Callable[[Function], Function]:
 
 
 class Scheduler:
-    """Calls what is due. One instance a process."""
+    """Calls the periodic functions that are due. One instance per process."""
 
     def __init__(self) -> None:
         self._next = dict.fromkeys((function for _, function in _periodic), 0.0)
         self._outages = Outages(log)
 
     def tick(self) -> bool:
-        """Call the periodic function that has been due longest, if one is. True if it was called:
-        another one may be due. A function that fails is called again when its time has come."""
+        """Call the periodic function that has been due longest. Return False if none is due."""
         if not _periodic:
             return False
         seconds, function = min(_periodic, key=lambda each: self._next[each[1]])
@@ -73,18 +72,18 @@ class Scheduler:
         return more
 
 
-# By model: when each row at the head of its queue is enqueued again, and after which pause.
+# By model and row: the time at which to enqueue the row again, and the pause after that.
 _enqueued: dict[str, dict[Any, tuple[float, float]]] = {}
-_served: dict[str, float] = {}  # when each model had its last turn
+_served: dict[str, float] = {}  # when each model was last queried
 
 
 @periodic(seconds=0.5)
 def enqueue_due_jobs() -> bool:
-    """Enqueue due rows, again and again until a worker has claimed them; ever less often, or
-    messages would pile up if there is no worker.
+    """Enqueue due rows repeatedly until a worker has claimed them, at growing intervals so that
+    messages do not pile up if there is no worker.
 
-    Of each model only the BATCH rows that have been due longest: those behind them follow when
-    these are claimed. Returns True if the time was over before the last model had its turn.
+    Of each model only the BATCH rows that have been due longest are enqueued. Returns True if
+    SLICE was over before the last model.
     """
     ends = monotonic() + SLICE
     models = [model for model in apps.get_models() if issubclass(model, Job)]
@@ -95,7 +94,7 @@ def enqueue_due_jobs() -> bool:
 
 
 def _enqueue_due(model: type[Job], ends: float) -> bool:
-    """Enqueue the due rows of one model. False if the time was over before the last of them."""
+    """Enqueue the due rows of a model. Return False if the time was over before the last row."""
     label, now = model._meta.label, monotonic()
     _served[label] = now
     rows = list(model.due()[:BATCH])
@@ -103,8 +102,8 @@ def _enqueue_due(model: type[Job], ends: float) -> bool:
     before = _enqueued.get(label, {})
     _enqueued[label] = {row.pk: before[row.pk] for row in rows if row.pk in before}
     for row in rows:
-        again_at, pause = before.get(row.pk, (0.0, FIRST_PAUSE))
-        if now < again_at or row.pk in parked:
+        retry_at, pause = before.get(row.pk, (0.0, FIRST_PAUSE))
+        if now < retry_at or row.pk in parked:
             continue
         if monotonic() >= ends:
             return False
@@ -115,8 +114,7 @@ def _enqueue_due(model: type[Job], ends: float) -> bool:
 
 
 def _can_run(job: Job) -> bool:
-    """Return whether a worker of this deployment can execute a row. If not, it is parked in the
-    end."""
+    """Return whether this deployment can execute a row. If not, it is parked eventually."""
     try:
         return bool(job.queue)
     except LookupError as error:

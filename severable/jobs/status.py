@@ -1,4 +1,4 @@
-"""The state of this deployment's jobs by kind: what waits, what fails, what is parked."""
+"""The state of this deployment's jobs, by kind."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from django.utils import timezone
 
 from severable.jobs.models import Job
 
-# A job that has failed so often keeps failing; a kind that limits its attempts parks it then.
+# A job with this many failed attempts counts as stuck; most kinds park it then.
 STUCK_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The rows of one kind that are not done. `failing` are those waiting whose last attempt
-    failed, `stuck` those of them with STUCK_ATTEMPTS; `seconds` says how long the oldest of the
-    `overdue` has been due."""
+    """The number of rows of one kind that are not done. `failing` rows wait after a failed attempt,
+    `stuck` ones after STUCK_ATTEMPTS of them; the oldest `overdue` row has been due for
+    `seconds`."""
 
     waiting: int
     overdue: int
@@ -44,7 +44,7 @@ def kinds() -> dict[str, type[Job]]:
 
 
 def jobs(kind: type[Job]) -> Jobs:
-    """Return how one kind gets on. Reads only rows that wait and the index of parked ones."""
+    """Return the state of one kind. Reads only waiting rows and the index of parked ones."""
     waiting = kind._default_manager.filter(state=Job.State.WAITING)
     failed = ~Q(error="") & Q(attempts__gt=F("granted_attempts"))
     found = waiting.aggregate(

@@ -1,4 +1,4 @@
-"""Celery brings the news that a row is due. Lost news is harmless: the clock brings it again."""
+"""The Celery task that executes a due row. Its messages may be lost: the scheduler repeats them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from severable.jobs.models import Job
 
 @shared_task(name="severable.jobs.run")
 def run(label: str, pk: str) -> None:
-    """Execute a row, or if it is no longer due, the one of its kind that has been due longest.
+    """Execute a row, or if it is no longer due, the row of its kind that has been due longest.
 
-    The clock enqueues waiting rows again and again. A worker that has fallen behind would be busy
-    with messages of rows that are done long ago, while others wait at the end of its queue.
+    So a worker that has fallen behind is not kept busy by repeated messages for rows that are done.
     """
     model = apps.get_model(label)
     assert issubclass(model, Job)
@@ -26,12 +25,11 @@ def run(label: str, pk: str) -> None:
 
 
 def enqueue(job: Job) -> None:
-    """Tell a worker that a row is due."""
+    """Notify a worker that a row is due."""
     run.apply_async((job._meta.label, str(job.pk)), queue=job.queue, retry=False)
 
 
 def enqueue_on_commit(job: Job) -> None:
-    """The same, once the surrounding transaction has committed. For workers, not for requests:
-    a request never publishes."""
-
+    """Notify a worker once the surrounding transaction has committed. For workers only: a request
+    never publishes."""
     transaction.on_commit(partial(enqueue, job), robust=True)

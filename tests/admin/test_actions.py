@@ -165,7 +165,7 @@ def test_nothing_is_discarded_without_a_reason(place: Any, desk: Client) -> None
     last = Delivery.objects.latest("pk")
     parked(last)
     assert 'placeholder="Reason"' in desk.get(listed(Delivery)).content.decode()
-    assert act(desk, "discard", last) == ["Discard for good: reason: This field is required."]
+    assert act(desk, "discard", last) == ["Discard: reason: This field is required."]
     url = page(last).replace("/change/", "/discard_one/")
     assert 'name="reason"' in desk.get(url).content.decode()
     desk.post(url, {"_form_submitted": "True", "reason": " "})

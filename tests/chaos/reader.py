@@ -21,7 +21,7 @@ def read_on(name: str) -> bool:
 
     from severable.events import feed
 
-    after = feed.reached()[name]
+    after = feed.positions()[name]
     events = feed.read("orders", [], after, PAGE).events
     for event in events:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -29,7 +29,7 @@ def read_on(name: str) -> bool:
                 f"INSERT INTO {SEEN} (reader, event_id, stream, version) VALUES (%s, %s, %s, %s)",
                 [name, event.id, event.subject, event.sequence],
             )
-            feed.remember(name, feed.at(event))
+            feed.set_position(name, feed.position_of(event))
     return bool(events)
 
 

@@ -117,7 +117,7 @@ def kill_at_work(readers: Readers, reader: str) -> None:
 
 def shown() -> int:
     """How many events the feed shows."""
-    return Event.objects.after(0, 0).count()
+    return Event.objects.committed_after(0, 0).count()
 
 
 def held_elsewhere() -> bool:

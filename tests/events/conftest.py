@@ -20,7 +20,7 @@ def one_handler(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever has not come yet counts as lost."""
+    """Whatever has not arrived counts as lost."""
     monkeypatch.setattr(reconciler, "GRACE", timedelta(0))
     monkeypatch.setattr(reconciler, "OVERTAKEN", 0.0)
     monkeypatch.setattr(reconciler, "STALLED", 0.0)
@@ -29,6 +29,6 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the handlers of other tests, whose database was another one."""
-    monkeypatch.setattr(reconciler, "_came", {})
-    monkeypatch.setattr(reconciler, "_compared", {})
+    monkeypatch.setattr(reconciler, "_arrivals", {})
+    monkeypatch.setattr(reconciler, "_compared_at", {})
     monkeypatch.setattr(reconciler, "outages", Outages(reconciler.log))

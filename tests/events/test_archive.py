@@ -52,7 +52,7 @@ def recorded(*orders: str) -> list[Event]:
         for message in (OrderCreated, OrderPaid, OrderShipped):
             with transaction.atomic():
                 made.append(append(message(order_id=order), stream=f"order-{order}"))
-    eventually(lambda: Event.objects.after(0, 0).count() == Event.objects.count())
+    eventually(lambda: Event.objects.committed_after(0, 0).count() == Event.objects.count())
     return made
 
 
@@ -65,7 +65,7 @@ def grown_old(days: int = 100) -> None:
         defaults={"transaction_id": last.transaction_id, "position": last.position},
     )
     deliver_events()
-    feed.remember(HANDLER, (last.transaction_id, last.position))
+    feed.set_position(HANDLER, (last.transaction_id, last.position))
     by = timedelta(days=days)
     Event.objects.update(recorded_at=F("recorded_at") - by)
     Delivery.objects.update(received_at=F("received_at") - by, done_at=F("done_at") - by)
@@ -123,7 +123,7 @@ def test_what_is_not_settled_stays(file: Path, handler: handlers.Handler, why: s
     elif why == "unpublished":
         RelayPosition.objects.create(name="another sink", **at)
     elif why == "unread":
-        feed.remember(HANDLER, (at["transaction_id"], at["position"]))
+        feed.set_position(HANDLER, (at["transaction_id"], at["position"]))
     else:
         replay.begin(handler, (at["transaction_id"], at["position"]))
     archived(file)
@@ -138,7 +138,7 @@ def test_deliveries_go_once_they_are_settled_and_compared() -> None:
     state.update(state="parked")
     Delivery.objects.filter(event_id=events[3].id).update(state="waiting")
     Delivery.objects.filter(event_id=events[6].id).update(done_at=None)  # discarded
-    feed.remember(HANDLER, (events[9].transaction_id, events[9].position))
+    feed.set_position(HANDLER, (events[9].transaction_id, events[9].position))
     assert "2 deliveries from before" in archived(None)
     left = Delivery.objects.values_list("event_id", flat=True)
     assert set(left) == {events[0].id, events[3].id, events[12].id}
@@ -158,7 +158,7 @@ def test_an_event_that_comes_again_after_that_has_no_second_effect(
     reconciler.reconcile()
     assert not Delivery.objects.exists()
     assert Lease.objects.count() == 2
-    feed.remember(HANDLER, feed.START)  # but what is late for the first time is welcome
+    feed.set_position(HANDLER, feed.START)  # but what is late for the first time is welcome
     Lease.objects.all().delete()
     delivery.deliver.apply(([message],), headers={"queue": "orders"})
     assert Lease.objects.count() == 1
@@ -207,7 +207,7 @@ def test_a_file_that_is_no_archive_is_left_alone(file: Path) -> None:
     grown_old()
     file.parent.mkdir()
     file.write_text("my diary")
-    with pytest.raises(CommandError, match="is no archive"):
+    with pytest.raises(CommandError, match="is not an archive"):
         archived(file)
     assert file.read_text() == "my diary"
     assert Event.objects.count() == 3

@@ -139,7 +139,7 @@ def test_a_relay_that_slept_sets_nobody_back(relaying: Relay) -> None:
     old = RelayPosition.objects.create(name="relay", position=5)
     RelayPosition.objects.update(position=9)
     event = type("Event", (), {"transaction_id": 0, "position": 7})
-    old.move_to(event)
+    old.advance_to(event)
     assert RelayPosition.objects.get().position == 9
 
 
@@ -233,7 +233,7 @@ def test_what_nobody_can_read_is_kept_and_the_rest_flows(broker: Connection) -> 
 )
 def test_a_task_that_brings_no_events_is_kept(body: Any) -> None:
     delivery.deliver.apply((body,), headers={"queue": "orders"})
-    assert MalformedMessage.objects.get().error.startswith("no events: ")
+    assert MalformedMessage.objects.get().error.startswith("malformed events: ")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -21,7 +21,7 @@ from apps.users.models import User
 from protos.order_pb2 import OrderCreated, OrderPaid
 from protos.user_pb2 import UserUpdated
 from severable.contrib import kafka
-from severable.contrib.kafka import Kafka, NotTaken
+from severable.contrib.kafka import Kafka, NotAccepted
 from severable.events import store
 from severable.events.models import Event, RelayPosition
 from severable.events.store import append
@@ -71,7 +71,7 @@ def reached() -> int:
 
 def refusal(sink: Kafka) -> str:
     """What the sink says of the event that it cannot bring."""
-    with pytest.raises(NotTaken) as refused:
+    with pytest.raises(NotAccepted) as refused:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             sink.step()
@@ -213,9 +213,9 @@ def test_what_kafka_does_not_take_is_named_and_nothing_overtakes_it(
     ("given", "complaint"),
     [
         ('{"security.protokol": "ssl"}', r"KAFKA_OPTIONS: .*security\.protokol"),
-        ("ssl", "KAFKA_OPTIONS is no JSON object"),
-        ("[]", "KAFKA_OPTIONS is no JSON object"),
-        ('"ssl"', "KAFKA_OPTIONS is no JSON object"),
+        ("ssl", "KAFKA_OPTIONS is not a JSON object"),
+        ("[]", "KAFKA_OPTIONS is not a JSON object"),
+        ('"ssl"', "KAFKA_OPTIONS is not a JSON object"),
     ],
 )
 def test_options_that_are_none_are_named(settings: Any, given: str, complaint: str) -> None:

@@ -127,7 +127,7 @@ def test_what_never_came_is_fetched_and_waited_for(follower: Follower) -> None:
     arrive(last)
     assert follower.effects == {"a": [1]}
     row = Delivery.objects.get(event_id=last.id)
-    assert row.error == "version 2 of the stream has not come yet"
+    assert row.error == "version 2 of the stream has not arrived"
     wait_over()
     assert follower.effects == {"a": [1, 2, 4]}
 
@@ -144,7 +144,7 @@ def test_what_comes_while_it_is_looked_for_is_waited_for_too(
 
     def meanwhile(*args: Any) -> Any:
         (handler,) = handlers.registered(type=paid.type)
-        pending.expect([envelope(paid)], handler)
+        pending.create_missing([envelope(paid)], handler)
         taken.append(Delivery.claim(Delivery.objects.get(event_id=paid.id).pk))
         return real(*args)
 
@@ -195,7 +195,7 @@ def test_what_was_delivered_and_removed_is_not_waited_for(follower: Follower) ->
     )
     arrive(created)
     arrive(paid)
-    feed.remember(NAME, (paid.transaction_id, paid.position))
+    feed.set_position(NAME, (paid.transaction_id, paid.position))
     Delivery.objects.all().delete()
     arrive(shipped)
     assert follower.effects == {"a": [1, 2, 4]}
@@ -256,5 +256,5 @@ def test_a_silent_feed_is_asked_again(follower: Follower, monkeypatch: pytest.Mo
 
 
 def test_events_of_two_contexts_have_no_order() -> None:
-    with pytest.raises(ValueError, match="must hear events of one context"):
+    with pytest.raises(ValueError, match="must subscribe to events of one context"):
         handlers.on(OrderCreated, UserRegistered)(test_events_of_two_contexts_have_no_order)

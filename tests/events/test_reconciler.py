@@ -104,7 +104,7 @@ def test_a_source_that_is_down_keeps_no_other_from_being_compared(
     for _ in range(3):
         reconciler.reconcile()
     assert Delivery.objects.filter(type=type_of(OrderCreated)).count() == 2
-    assert said(caplog, logging.WARNING) == ["the feed of inventory does not answer: nobody there"]
+    assert said(caplog, logging.WARNING) == ["the feed of inventory does not respond: nobody there"]
     assert said(caplog, logging.ERROR) == ["the feed of users cannot be compared"]
     down.clear()
     for _ in range(3):
@@ -119,5 +119,5 @@ def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return sorted(
         record.getMessage()
         for record in caplog.records
-        if record.levelno == level and "missed" not in record.getMessage()
+        if record.levelno == level and "lost" not in record.getMessage()
     )

@@ -132,7 +132,7 @@ def test_mails_are_never_replayed(alice: User) -> None:
 @pytest.mark.parametrize(
     ("handler", "start", "complaint"),
     [
-        ("orders.nobody", "0", "no handler 'orders.nobody' here; .* replayed: orders.model"),
+        ("orders.nobody", "0", "no handler 'orders.nobody' here; .* replay: orders.model"),
         ("orders.model", "yesterday", "--from is 'yesterday'"),
     ],
 )
@@ -153,7 +153,7 @@ def test_a_feed_that_falls_silent_can_be_gone_on_with(
     def silent(*args: Any) -> Any:
         raise Silent
 
-    with monkeypatch.context() as down, pytest.raises(CommandError, match="nobody there; go on"):
+    with monkeypatch.context() as down, pytest.raises(CommandError, match="nobody there; resume"):
         down.setattr(feed, "read", silent)
         replayed("--from", "0")
     Lease.objects.all().delete()

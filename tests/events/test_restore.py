@@ -50,14 +50,14 @@ class Readers:
 
     def publish(self) -> None:
         relay, _ = RelayPosition.objects.get_or_create(name="relay")
-        for event in Event.objects.after(relay.transaction_id, relay.position):
+        for event in Event.objects.committed_after(relay.transaction_id, relay.position):
             self.published.append(str(event.id))
-            relay.move_to(event)
+            relay.advance_to(event)
             relay.refresh_from_db()
 
     def look(self) -> None:
         page = feed.read("orders", TYPES, self.reached)
-        self.reached = page.reached
+        self.reached = page.end
         self.read += [event.id for event in page.events]
 
     def all_of(self, events: list[Event]) -> None:

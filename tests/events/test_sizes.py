@@ -157,7 +157,7 @@ def test_what_the_broker_refuses_is_parked_alone_and_the_others_flow(
     parked = RefusedEvent.objects.get()
     assert parked.event_id == bad.id
     assert "larger than configured" in parked.error
-    with pytest.raises(CommandError, match="relay: 1 events refused by the broker"):
+    with pytest.raises(CommandError, match="relay: 1 events rejected by the broker"):
         call_command("events", "status", "--check")
 
 

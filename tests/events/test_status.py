@@ -55,7 +55,7 @@ def test_the_relay_is_behind_by_what_it_has_not_published() -> None:
     last = {"transaction_id": events[-1].transaction_id, "position": events[-1].position}
     RelayPosition.objects.update(**last)
     RelayPosition.objects.create(name="another sink")
-    assert status.relays()["relay"] == status.Lag(0, 0)
+    assert status.relays()["relay"] == status.Backlog(0, 0)
     assert status.relays()["another sink"].events == 5
 
 
@@ -65,7 +65,7 @@ def test_a_handler_is_behind_by_the_events_that_it_waits_for() -> None:
     with transaction.atomic():
         append(OrderShipped(order_id="o1"), stream="o1")
     eventually(lambda: status.subscriptions()[HANDLER].events == 3)  # type: ignore[union-attr]
-    feed.remember(HANDLER, (events[1].transaction_id, events[1].position))
+    feed.set_position(HANDLER, (events[1].transaction_id, events[1].position))
     assert status.subscriptions()[HANDLER].events == 1  # type: ignore[union-attr]
 
 
@@ -81,8 +81,8 @@ def test_a_feed_that_is_silent_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(feed, "read", silent)
     assert status.subscriptions() == {HANDLER: None}
-    assert "its feed does not answer" in printed()
-    with pytest.raises(CommandError, match=f"{HANDLER}: its feed does not answer: nobody there"):
+    assert "its feed does not respond" in printed()
+    with pytest.raises(CommandError, match=f"{HANDLER}: its feed does not respond: nobody there"):
         printed("--check")
 
 
@@ -103,14 +103,14 @@ def test_what_waits_and_what_is_parked_is_told() -> None:
     with pytest.raises(CommandError) as problems:
         printed("--check")
     assert f"{HANDLER}: 1 parked" in str(problems.value)
-    assert f"{HANDLER}: event {UUID(int=2)} waits for 72" in str(problems.value)
+    assert f"{HANDLER}: event {UUID(int=2)} has waited for 72" in str(problems.value)
 
 
 def test_what_is_behind_is_a_problem_only_beyond_the_limit() -> None:
     recorded(1)
     older(timedelta(seconds=90))
     printed("--check", "--lag", "1000")
-    eventually(lambda: status.subscriptions()[HANDLER] != status.Lag())
+    eventually(lambda: status.subscriptions()[HANDLER] != status.Backlog())
     with pytest.raises(CommandError) as problems:
         printed("--check")
     assert [line.partition(" 9")[0] for line in str(problems.value).splitlines()] == [
@@ -164,7 +164,7 @@ def test_an_older_feed_that_does_not_say_is_read_all_the_same(
     heard = ["order.OrderCreated"]
     eventually(lambda: len(feed.read("orders", heard, feed.START)[0]) == 2)
     found, upto, _ = feed.read("orders", heard, feed.START)
-    assert upto == feed.at(found[-1])
+    assert upto == feed.position_of(found[-1])
 
 
 def test_every_kind_of_job_is_told() -> None:

@@ -51,7 +51,7 @@ class Shop:
     def settle(self) -> None:
         """Compare until every event that is committed has been looked at, and do what is due."""
         last = Event.objects.aggregate(last=Max("position"))["last"] or 0
-        eventually(lambda: (feed.end("orders") or feed.START)[1] == last)
+        eventually(lambda: (feed.end_of("orders") or feed.START)[1] == last)
         while reconciler.reconcile():
             pass
         while do_jobs():
@@ -157,7 +157,7 @@ def test_a_feed_that_cannot_tell_its_end_starts_no_new_handler(
     shop.subscribe("tell")
     shop.subscribe("mail")
     recorded(1)
-    monkeypatch.setattr(feed, "end", lambda source: None)
+    monkeypatch.setattr(feed, "end_of", lambda source: None)
     eventually(lambda: bool(reconciler.reconcile() or do_jobs() or shop.effects))
     assert shop.effects == [("tell", "o0")]
     assert not Subscription.objects.filter(handler="orders.mail").exists()
@@ -184,12 +184,12 @@ def test_a_subscription_whose_handler_is_gone_is_told_until_it_is_forgotten(shop
     shop.subscribe("mail", start="beginning")
     shop.settle()
     assert list(status.status().problems(lag=1e9)) == [
-        "orders.tell: its handler is gone; `manage.py subscriptions --forget orders.tell` if that "
-        "is meant"
+        "orders.tell: its handler does not exist any more; "
+        "`manage.py subscriptions --forget orders.tell` if that is intended"
     ]
     call_command("subscriptions", "--forget", "orders.tell")
     assert list(status.status().problems(lag=1e9)) == []
-    with pytest.raises(CommandError, match=r"orders\.mail is subscribed here"):
+    with pytest.raises(CommandError, match=r"orders\.mail has a handler here"):
         call_command("subscriptions", "--forget", "orders.mail")
     assert Delivery.objects.filter(handler="orders.tell").count() == 3
 
@@ -222,9 +222,9 @@ def test_what_is_gone_renamed_or_gained_is_named(
         call_command("subscriptions", "--check")
     *lines, last = str(found.value).splitlines()
     assert lines == [
-        'orders.inform is new and orders.tell is gone: if it was renamed, write name="tell"',
-        "orders.ship is gone: what waits for it will be parked",
-        "orders.count: gains order.OrderCreated, from now on",
+        'orders.inform is new and orders.tell is removed: if it was renamed, set name="tell"',
+        "orders.ship is removed: its waiting deliveries will be parked",
+        "orders.count: subscribes to order.OrderCreated from now on",
         "orders.mail is new: it starts at the beginning",
     ]
     assert "--release" in last

@@ -104,8 +104,10 @@ def test_a_position_that_was_never_given_is_an_error_and_not_the_end() -> None:
     """A reader that is ahead hears of nothing, and calls that being up to date."""
     appended("one")
     ahead = transactions.upcoming() + 10**12
-    feed.remember("orders.test", (ahead, 1))
-    with pytest.raises(grpc.RpcError, match="was not given by this database of orders") as raised:
+    feed.set_position("orders.test", (ahead, 1))
+    with pytest.raises(
+        grpc.RpcError, match="was not assigned by this database of orders"
+    ) as raised:
         feed.read("orders", HEARD, (ahead, 1))
     assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
     with pytest.raises(CommandError, match=r"orders.test: .* `manage.py events renumber` there"):
@@ -118,8 +120,8 @@ def test_a_relay_that_is_ahead_is_not_ready_and_renumbering_helps(client: APICli
     RelayPosition.objects.create(name="relay", transaction_id=ahead)
     answer = client.get("/health/ready")
     assert answer.status_code == 503
-    assert "relay; see that the database's clock" in answer.json()["checks"]["database"]
-    with pytest.raises(CommandError, match="relay: its position was not given"):
+    assert "relay; check that the database's clock" in answer.json()["checks"]["database"]
+    with pytest.raises(CommandError, match="relay: its position was not assigned"):
         call_command("events", "status", "--check", stdout=StringIO())
 
     def helped() -> bool:  # within the second that the clock is behind
@@ -137,7 +139,7 @@ def test_a_page_is_found_by_the_index() -> None:
     with connection.cursor() as cursor, transaction.atomic():
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = Event.objects.after(*place(events[-1]))[:10].explain()
+        plan = Event.objects.committed_after(*place(events[-1]))[:10].explain()
     found = {
         "postgresql": 'Index Cond: ((ROW(transaction_id, "position") > ',
         "sqlite": "USING INDEX events_event_commit_order (transaction_id>?",

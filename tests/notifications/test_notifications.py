@@ -162,7 +162,7 @@ def test_who_dies_after_sending_sends_the_same_mail_again(
 
     deliver_events()
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(services, "_note_sent", die)
+        killed.setattr(services, "_mark_sent", die)
         do_jobs()
     welcome = Notification.objects.get()
     assert (welcome.state, welcome.attempts, len(mail.outbox)) == ("waiting", 1, 1)

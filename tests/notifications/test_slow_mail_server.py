@@ -140,7 +140,7 @@ def test_slow_mails_leave_threads_to_other_work(
     deferred = Notification.objects.filter(granted_attempts=1)
 
     assert MAX_SENDING < THREADS
-    assert {row.error for row in deferred} == {"others are being sent"}
+    assert {row.error for row in deferred} == {"other mails are being sent"}
     assert deferred.count() == THREADS - MAX_SENDING
 
     answers.set()

@@ -522,7 +522,7 @@ def test_the_queue_of_such_a_deployment_is_bound_to_what_ends_its_answers(
 ) -> None:
     settings.DEPLOYMENT = settings.TOPOLOGY.deployment("split", "notifications")
     monkeypatch.setattr(handlers, "_handlers", {})
-    cached.listen()
+    cached.subscribe()
     (queue,) = context_queues(settings.DEPLOYMENT.queues, {})
     assert {"user.UserUpdated", "user.AccessChanged"} <= {
         bound.routing_key for bound in queue.bindings

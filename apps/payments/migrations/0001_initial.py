@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('state', models.CharField(choices=[('waiting', 'Waiting'), ('done', 'Done'), ('parked', 'Parked')], default='waiting', max_length=10)),
                 ('attempts', models.PositiveIntegerField(default=0)),
-                ('granted_attempts', models.PositiveIntegerField(default=0, help_text='Granted by hand, beyond the first ones')),
+                ('granted_attempts', models.PositiveIntegerField(default=0, help_text='Attempts granted beyond the first ones')),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('error', models.TextField(blank=True)),
                 ('payment', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='refund', serialize=False, to='payments.payment')),

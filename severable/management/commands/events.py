@@ -1,4 +1,4 @@
-"""`manage.py events`: how this deployment's events get on, and where old ones go."""
+"""`manage.py events`: shows the state of this deployment's events, archives old ones."""
 
 import json
 import re
@@ -18,41 +18,41 @@ from severable.events import rpc, status, transactions
 
 
 class Command(BaseCommand):
-    help = "Look after this deployment's events."
+    help = "Show, archive or renumber this deployment's events."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        look = actions.add_parser("status", help="what is not published, compared or delivered yet")
-        look.add_argument("--json", action="store_true", help="for programs")
+        look = actions.add_parser("status", help="show what is not published or delivered")
+        look.add_argument("--json", action="store_true", help="print JSON")
         look.add_argument(
             "--check",
             action="store_true",
-            help="fail where something is parked, or behind by more than --lag",
+            help="fail if something is parked, or behind by more than --lag",
         )
-        look.add_argument("--lag", type=float, default=60, help="seconds that are no problem (60)")
+        look.add_argument("--lag", type=float, default=60, help="tolerated delay in seconds (60)")
 
         keep = actions.add_parser(
             "archive",
-            help="remove what is old and settled: deliveries, and events into a file",
+            help="remove old deliveries that are done, and move old events into a file",
         )
         keep.add_argument("--before", required=True, help="a date such as 2026-11-30, or 90d")
         keep.add_argument(
             "--to",
             type=Path,
-            help="a file such as events.jsonl.gz, to which events are added (gzip, JSON lines, "
-            "CloudEvents); without, only deliveries go",
+            help="a file such as events.jsonl.gz, to which events are appended (gzip, JSON lines, "
+            "CloudEvents); without it, only deliveries are removed",
         )
         keep.add_argument(
             "--force",
             action="store_true",
-            help=f"also what is younger than {archive.MINIMUM_AGE.days} days, which other "
+            help=f"include what is younger than {archive.MIN_AGE.days} days, which other "
             "deployments may not have read yet",
         )
 
         actions.add_parser(
             "renumber",
-            help="let the positions of new events begin above those of all that are stored; "
-            "after a restore this happens by itself",
+            help="set the positions of new events above those of all stored ones; a restore needs "
+            "this only if the clock was wrong",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -70,14 +70,14 @@ class Command(BaseCommand):
 
     def _renumber(self, **options: Any) -> None:
         transactions.renumber()
-        self.stdout.write(f"New events begin at the position {transactions.upcoming()}.")
+        self.stdout.write(f"The positions of new events start at {transactions.upcoming()}.")
 
     def _archive(self, **options: Any) -> None:
         before = _time(options["before"])
-        if before > timezone.now() - archive.MINIMUM_AGE and not options["force"]:
+        if before > timezone.now() - archive.MIN_AGE and not options["force"]:
             raise CommandError(
-                f"--before {options['before']} is less than {archive.MINIMUM_AGE.days} days ago: "
-                "other deployments may not have read that yet; --force if all have"
+                f"--before {options['before']} is less than {archive.MIN_AGE.days} days ago: "
+                "other deployments may not have read those events; add --force if all have"
             )
         try:
             self._remove("deliveries", archive.remove_deliveries(before), before)
@@ -93,12 +93,12 @@ class Command(BaseCommand):
         with rich.progress.Progress(transient=True) as progress:
             bar = progress.add_task(what, total=None)
             for step in steps:
-                first = first or step.reached
+                first = first or step.time
                 progress.update(
                     bar,
                     total=(before - first).total_seconds(),
-                    completed=(step.reached - first).total_seconds(),
-                    description=f"{step.removed} {what}, up to {step.reached:%Y-%m-%d %H:%M}",
+                    completed=(step.time - first).total_seconds(),
+                    description=f"{step.removed} {what}, up to {step.time:%Y-%m-%d %H:%M}",
                 )
                 removed = step.removed
         self.stdout.write(f"{removed} {what} from before {before:%Y-%m-%d %H:%M} removed.")
@@ -110,25 +110,29 @@ def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"--before is {text!r}: neither a date nor a number of days") from None
+        raise CommandError(f"--before is {text!r}: not a date or a number of days") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _tables(found: status.Status) -> list[Table | str]:
-    headings = ("what", "events behind", "oldest", "lost by the broker")
+    headings = ("reader", "events behind", "oldest", "lost by the broker")
     behind = Table(*headings, title=f"Events of {found.deployment}")
-    for name, lag in [*found.relays.items(), *found.subscriptions.items()]:
-        behind.add_row(name, *_lag(lag), str(found.missed.get(name, "")))
-    waiting = Table("handler", "parked", title="Deliveries given up")
+    for name, backlog in [*found.relays.items(), *found.subscriptions.items()]:
+        behind.add_row(name, *_backlog(backlog), str(found.missed.get(name, "")))
+    waiting = Table("handler", "parked", title="Parked deliveries")
     for handler, count in found.deliveries.parked.items():
         waiting.add_row(handler, str(count))
     oldest = found.deliveries.oldest
     return [
         behind,
         *([waiting] if found.deliveries.parked else []),
-        *([f"The broker refused {found.refused} events."] if found.refused else []),
-        f"{found.deliveries.waiting} deliveries wait, {found.deliveries.overdue} of them are due.",
-        *([f"The oldest has waited {_since(oldest.seconds)}: {_told(oldest)}"] if oldest else []),
+        *([f"The broker rejected {found.refused} events."] if found.refused else []),
+        f"{found.deliveries.waiting} deliveries are waiting, {found.deliveries.overdue} are due.",
+        *(
+            [f"The oldest has waited {_since(oldest.seconds)}: {_described(oldest)}"]
+            if oldest
+            else []
+        ),
         _jobs(found),
     ]
 
@@ -142,18 +146,19 @@ def _jobs(found: status.Status) -> Table:
     return table
 
 
-def _lag(lag: status.Lag | None) -> tuple[str, str]:
-    if lag is None:
-        return "?", "its feed does not answer"
-    more = "or more" if lag.events == rpc.MAX_EVENTS else ""
-    return f"{lag.events} {more}".strip(), _since(lag.seconds) if lag.events else "-"
+def _backlog(backlog: status.Backlog | None) -> tuple[str, str]:
+    if backlog is None:
+        return "?", "its feed does not respond"
+    more = "or more" if backlog.events == rpc.MAX_EVENTS else ""
+    age = _since(backlog.seconds) if backlog.events else "-"
+    return f"{backlog.events} {more}".strip(), age
 
 
-def _told(oldest: status.Waiting) -> str:
+def _described(oldest: status.OldestDelivery) -> str:
     error = f", {oldest.error}" if oldest.error else ""
     return (
-        f"{oldest.handler}, event {oldest.event_id} of {oldest.stream}, "
-        f"{oldest.attempts} attempts{error}"
+        f"The oldest has waited {_since(oldest.seconds)}: {oldest.handler}, "
+        f"event {oldest.event_id} of {oldest.stream}, {oldest.attempts} attempts{error}"
     )
 
 

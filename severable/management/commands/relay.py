@@ -18,21 +18,21 @@ TICK = 0.25
 
 
 class Command(BaseCommand):
-    help = "Publish events to the broker and call what is periodic, until stopped."
+    help = "Publish events to the broker and run the scheduler, until stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         relay, listener = Relay(), Listener(stop)
-        beside = [("scheduler", Scheduler().tick, TICK)]
+        others = [("scheduler", Scheduler().tick, TICK)]
         if settings.KAFKA_BOOTSTRAP_SERVERS:
             from severable.contrib.kafka import Kafka
 
-            beside.append(("kafka", Kafka().step, POLL))
+            others.append(("kafka", Kafka().step, POLL))
         threads = [
             threading.Thread(target=lead, args=(name, step), kwargs={"idle": idle, "stop": stop})
-            for name, step, idle in beside
+            for name, step, idle in others
         ]
         for thread in threads:
             thread.start()

@@ -1,4 +1,4 @@
-"""`manage.py replay`: makes a read model anew from its events."""
+"""`manage.py replay`: rebuilds a read model from its events."""
 
 import re
 from datetime import UTC, datetime
@@ -14,17 +14,17 @@ from severable.events import feed, handlers, replay
 
 
 class Command(BaseCommand):
-    help = """Give a handler its events again. Empty what it makes first, where it only adds.
-    Workers deliver them, as always."""
+    help = """Deliver a handler's events to it again, by the workers. If the handler only adds to
+    its read model, empty that first."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--handler", required=True, help="such as orders.start_shipping")
         parser.add_argument(
             "--from",
             dest="start",
-            help="0 for everything, a date such as 2026-11-30, or a position of the feed such as "
-            "1234:5678 (transaction and position of an event); without, goes on with a replay "
-            "that was interrupted",
+            help="0 for all events, a date such as 2026-11-30, or a position of the feed such as "
+            "1234:5678 (transaction and position of an event); without it, an interrupted replay "
+            "is resumed",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -32,16 +32,16 @@ class Command(BaseCommand):
             handler = handlers.named(options["handler"])
         except LookupError as error:
             some = ", ".join(h.name for h in handlers.registered() if h.replay) or "none"
-            raise CommandError(f"{error}; those that can be replayed: {some}") from None
+            raise CommandError(f"{error}; handlers that allow replay: {some}") from None
         try:
             if options["start"] is not None:
                 replay.begin(handler, _position(handler, options["start"]))
             self._run(handler)
-        except DomainError as refusal:
-            raise CommandError(refusal.detail) from None
+        except DomainError as error:
+            raise CommandError(error.detail) from None
         except grpc.RpcError as error:
             raise CommandError(
-                f"the feed does not answer: {error.details()}; go on later, without --from"
+                f"the feed does not respond: {error.details()}; resume later, without --from"
             ) from None
 
     def _run(self, handler: handlers.Handler) -> None:
@@ -50,12 +50,12 @@ class Command(BaseCommand):
         with Progress(transient=True) as progress:
             bar = progress.add_task(f"Replaying {handler.name}", total=None)
             for step in replay.run(handler):
-                first = first or step.reached
+                first = first or step.time
                 progress.update(
                     bar,
                     total=(now - first).total_seconds(),
-                    completed=(step.reached - first).total_seconds(),
-                    description=f"{step.events} events, up to {step.reached:%Y-%m-%d %H:%M}",
+                    completed=(step.time - first).total_seconds(),
+                    description=f"{step.events} events, up to {step.time:%Y-%m-%d %H:%M}",
                 )
                 count = step.events
         self.stdout.write(f"{count} events are due to {handler.name} again.")
@@ -69,5 +69,5 @@ def _position(handler: handlers.Handler, start: str) -> feed.Position:
     try:
         since = datetime.fromisoformat(start)
     except ValueError:
-        raise CommandError(f"--from is {start!r}: neither 0, a date nor a position") from None
+        raise CommandError(f"--from is {start!r}: not 0, a date or a position") from None
     return replay.position_before(handler, since if since.tzinfo else since.replace(tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""`manage.py subscriptions`: which handler subscribes to what, and what has changed."""
+"""`manage.py subscriptions`: shows the handlers' subscriptions and their changes."""
 
 import json
 from typing import Any
@@ -13,18 +13,20 @@ DOCUMENT = settings.BASE_DIR / "docs" / "subscriptions.json"
 
 
 class Command(BaseCommand):
-    help = "Print which handler subscribes to what; compare it with what is released."
+    help = "Print the handlers' subscriptions, or compare them with the released ones."
 
     def add_arguments(self, parser: CommandParser) -> None:
         forms = parser.add_mutually_exclusive_group()
         forms.add_argument(
-            "--check", action="store_true", help="are they those of docs/subscriptions.json?"
+            "--check", action="store_true", help="fail if they differ from docs/subscriptions.json"
         )
         forms.add_argument(
-            "--release", action="store_true", help="write them into docs/subscriptions.json"
+            "--release", action="store_true", help="write them to docs/subscriptions.json"
         )
         forms.add_argument(
-            "--forget", metavar="NAME", help="how far a subscription has read whose handler is gone"
+            "--forget",
+            metavar="NAME",
+            help="delete a subscription without a handler",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -32,24 +34,24 @@ class Command(BaseCommand):
             self._forget(options["forget"])
             return
         if set(settings.DEPLOYMENT.contexts) != set(settings.TOPOLOGY.contexts):
-            raise CommandError("handlers are known where they run: use SHOP_PLACEMENT=one")
-        present = subscriptions.present()
+            raise CommandError("only SHOP_PLACEMENT=one has the handlers of all contexts")
+        current = subscriptions.current()
         if options["release"]:
-            DOCUMENT.write_text(json.dumps(present, indent=2) + "\n")
+            DOCUMENT.write_text(json.dumps(current, indent=2) + "\n")
         elif options["check"]:
-            self._check(present)
+            self._check(current)
         else:
-            for name, types in present.items():
+            for name, types in current.items():
                 self.stdout.write(f"{name}: {', '.join(types)}")
 
-    def _check(self, present: dict[str, list[str]]) -> None:
-        found = list(subscriptions.differences(json.loads(DOCUMENT.read_text()), present))
+    def _check(self, current: dict[str, list[str]]) -> None:
+        found = list(subscriptions.differences(json.loads(DOCUMENT.read_text()), current))
         if found:
-            meant = "If that is meant: manage.py subscriptions --release"
-            raise CommandError("\n".join([*found, meant]))
+            hint = "If that is intended: manage.py subscriptions --release"
+            raise CommandError("\n".join([*found, hint]))
 
     def _forget(self, name: str) -> None:
-        if name not in subscriptions.gone():
-            known = name in subscriptions.present()
-            raise CommandError(f"{name} is {'subscribed' if known else 'not known'} here")
+        if name not in subscriptions.orphaned():
+            exists = name in subscriptions.current()
+            raise CommandError(f"{name} {'has a handler' if exists else 'does not exist'} here")
         Subscription.objects.filter(handler=name).delete()

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('state', models.CharField(choices=[('waiting', 'Waiting'), ('done', 'Done'), ('parked', 'Parked')], default='waiting', max_length=10)),
                 ('attempts', models.PositiveIntegerField(default=0)),
-                ('granted_attempts', models.PositiveIntegerField(default=0, help_text='Granted by hand, beyond the first ones')),
+                ('granted_attempts', models.PositiveIntegerField(default=0, help_text='Attempts granted beyond the first ones')),
                 ('due_at', models.DateTimeField(blank=True, null=True)),
                 ('error', models.TextField(blank=True)),
                 ('name', models.CharField(max_length=50)),
