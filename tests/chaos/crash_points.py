@@ -29,7 +29,7 @@ PLACES: tuple[tuple[str, Any, str], ...] = (
     ("a call", InterceptedCall, "__call__"),
     ("an answer", servicer_context, "run"),
     ("an answer", server, "run"),
-    ("a publish", Relay, "_put"),
+    ("a publish", Relay, "_publish_message"),
     ("an enqueue", Task, "apply_async"),
     ("an acknowledgment", Message, "ack"),
 )

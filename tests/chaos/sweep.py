@@ -242,7 +242,7 @@ def _no_deduplication() -> None:
     module = vars(delivery)
     new = module["_new"]
     module["_untried"] = lambda events, handler: [new(event, handler) for event in events]
-    module["_settle"] = lambda untried: None
+    module["_complete"] = lambda untried: None
 
 
 BROKEN: dict[str, Callable[[], None]] = {

@@ -142,7 +142,9 @@ def test_what_was_not_remembered_comes_again_with_its_id(
     """The process dies between publishing and remembering."""
     record_some(orders=3, each=2)
     with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
-        dying.setattr(RelayPosition, "advance_to", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        dying.setattr(
+            RelayPosition, "advance_to", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         publish(sink)
     sink.close()
     publish(Kafka())
