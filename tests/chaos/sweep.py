@@ -232,8 +232,8 @@ def _no_compensation() -> None:
 def _no_outbox() -> None:
     append: Any = store._append
 
-    def afterwards(event: Event, version: int | None) -> None:
-        transaction.on_commit(lambda: append(event, version))
+    def afterwards(event: Event) -> None:
+        transaction.on_commit(lambda: append(event))
 
     vars(store)["_append"] = afterwards
 
