@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/order.proto\x12\x05order\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\xf5\x01\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x1a\n\x05lines\x18\x06 \x03(\x0b\x32\x0b.order.Line\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x04Line\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x12\n\nunit_price\x18\x03 \x01(\x03\"M\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x1a\n\x05lines\x18\x03 \x03(\x0b\x32\x0b.order.Line\"\x7f\n\tOrderPaid\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x1a\n\x05lines\x18\x06 \x03(\x0b\x32\x0b.order.Line\"R\n\rOrderRejected\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"3\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\"1\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x32h\n\x0cOrderService\x12X\n\x08GetOrder\x12\x16.order.GetOrderRequest\x1a\x0c.order.Order\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/internal/orders/{order_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/order.proto\x12\x05order\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\xf5\x01\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x1a\n\x05lines\x18\x06 \x03(\x0b\x32\x0b.order.Line\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x04Line\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x12\n\nunit_price\x18\x03 \x01(\x03\"M\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x1a\n\x05lines\x18\x03 \x03(\x0b\x32\x0b.order.Line\"\xac\x01\n\tOrderPaid\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x1a\n\x05lines\x18\x06 \x03(\x0b\x32\x0b.order.Line\x12+\n\x07paid_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\rOrderRejected\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"3\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\"1\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x32h\n\x0cOrderService\x12X\n\x08GetOrder\x12\x16.order.GetOrderRequest\x1a\x0c.order.Order\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/internal/orders/{order_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINE']._serialized_end=434
   _globals['_ORDERCREATED']._serialized_start=436
   _globals['_ORDERCREATED']._serialized_end=513
-  _globals['_ORDERPAID']._serialized_start=515
-  _globals['_ORDERPAID']._serialized_end=642
-  _globals['_ORDERREJECTED']._serialized_start=644
-  _globals['_ORDERREJECTED']._serialized_end=726
-  _globals['_ORDERCANCELLED']._serialized_start=728
-  _globals['_ORDERCANCELLED']._serialized_end=779
-  _globals['_ORDERSHIPPED']._serialized_start=781
-  _globals['_ORDERSHIPPED']._serialized_end=830
-  _globals['_ORDERSERVICE']._serialized_start=832
-  _globals['_ORDERSERVICE']._serialized_end=936
+  _globals['_ORDERPAID']._serialized_start=516
+  _globals['_ORDERPAID']._serialized_end=688
+  _globals['_ORDERREJECTED']._serialized_start=690
+  _globals['_ORDERREJECTED']._serialized_end=772
+  _globals['_ORDERCANCELLED']._serialized_start=774
+  _globals['_ORDERCANCELLED']._serialized_end=825
+  _globals['_ORDERSHIPPED']._serialized_start=827
+  _globals['_ORDERSHIPPED']._serialized_end=876
+  _globals['_ORDERSERVICE']._serialized_start=878
+  _globals['_ORDERSERVICE']._serialized_end=982
 # @@protoc_insertion_point(module_scope)

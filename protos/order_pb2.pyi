@@ -153,6 +153,7 @@ class OrderPaid(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PAID_AT_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     user_id: _builtins.int
     payment_id: _builtins.str
@@ -161,6 +162,8 @@ class OrderPaid(_message.Message):
     currency: _builtins.str
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Line]: ...
+    @_builtins.property
+    def paid_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -170,10 +173,11 @@ class OrderPaid(_message.Message):
         total: _builtins.int = ...,
         currency: _builtins.str = ...,
         lines: _abc.Iterable[Global___Line] | None = ...,
+        paid_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["paid_at", b"paid_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "lines", b"lines", "order_id", b"order_id", "payment_id", b"payment_id", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "lines", b"lines", "order_id", b"order_id", "paid_at", b"paid_at", "payment_id", b"payment_id", "total", b"total", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

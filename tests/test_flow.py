@@ -103,10 +103,10 @@ def test_every_event_of_a_contract_is_recorded_by_its_context() -> None:
 
 def test_every_handler_is_shown() -> None:
     shown = [name for told in command.read().events for name in told.handlers]
-    caches = {
+    caches = [
         f"cache.{event}" for entry in settings.TOPOLOGY.cached for event in entry.invalidated_by
-    }
-    assert sorted(shown) == sorted({handler.name for handler in handlers.registered()} | caches)
+    ]
+    assert sorted(shown) == sorted([*(each.name for each in handlers.registered()), *caches])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""Inventory in the admin: what is sold, restocking it, and what is held for orders."""
+"""Inventory in the admin: products and their stock, reservations, and daily sales."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -11,17 +12,20 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminIntegerFieldWidget
 from uuid_utils.compat import uuid7
 
-from apps.inventory import services
-from apps.inventory.models import Product, Reservation, ReservedLine, Restock
+from apps.inventory import queries, services
+from apps.inventory.models import DailySales, Product, Reservation, ReservedLine, Restock, Sale
 from severable.admin import (
     ContextAdmin,
     Record,
     Rows,
+    choice_filter,
     id_column,
     link_column,
     links_column,
+    money,
     money_column,
     rows,
+    short,
     state_column,
 )
 
@@ -145,3 +149,47 @@ class RestockAdmin(Record):
 
     number = id_column("key", "restock")
     shown_product = link_column("inventory.product", "product_id", "product")
+
+
+def _skus() -> Iterable[str]:
+    return Product.objects.values_list("sku", flat=True)
+
+
+@admin.register(DailySales)
+class DailySalesAdmin(Record):
+    icon = "bar_chart"
+    list_display = ["day", "shown_product", "units", "shown_revenue"]
+    list_filter = ["day", choice_filter("sku", _skus, "product")]
+    search_fields = ["sku"]
+    ordering = ["-day", "sku"]
+    list_before_template = "severable/totals.html"
+    fields = [("day", "shown_product"), ("units", "shown_revenue"), "links"]
+
+    shown_product = link_column("inventory.product", "sku", "product")
+    shown_revenue = money_column("revenue")
+    links = links_column(lambda daily: [rows("inventory.sale", "orders", daily=daily.pk)])
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response: Any = super().changelist_view(request, extra_context)
+        listed = getattr(response, "context_data", {}).get("cl")
+        if listed:
+            totals = queries.totals(listed.queryset)
+            response.context_data["totals"] = {
+                "headers": ["Units", "Revenue"],
+                "rows": [[units, money(revenue, currency)] for currency, units, revenue in totals],
+            }
+        return response
+
+
+@admin.register(Sale)
+class SaleAdmin(Record):
+    icon = "receipt"
+    list_display = ["shown_order", "daily", "units", "shown_revenue"]
+    list_display_links = None
+    list_select_related = ["daily"]
+    search_fields = ["order_id", "daily"]
+    ordering = ["-id"]
+    fields = ["shown_order", "daily", "units", "shown_revenue"]
+
+    shown_order = link_column("orders.order", "order_id", "order", short)
+    shown_revenue = money_column("revenue", currency="daily.currency")

@@ -103,3 +103,44 @@ class Restock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.product_id}"
+
+
+class DailySales(models.Model):
+    """The sales of a product on a day: a read model of the events of orders."""
+
+    day = models.DateField()
+    sku = models.CharField("product", max_length=40)
+    currency = models.CharField(max_length=3)
+    units = models.BigIntegerField(default=0)
+    revenue = models.BigIntegerField(default=0, help_text="In minor units")
+
+    class Meta:
+        ordering = ["-day", "sku"]
+        verbose_name_plural = "daily sales"
+        constraints = [
+            models.UniqueConstraint(fields=["day", "sku", "currency"], name="inventory_daily_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku} on {self.day}"
+
+
+class Sale(models.Model):
+    """The part of an order in the daily sales of a product. It keeps an event that is handled
+    again from being counted again."""
+
+    order_id = models.UUIDField()
+    daily = models.ForeignKey(
+        DailySales, on_delete=models.CASCADE, related_name="sales", verbose_name="daily sales"
+    )
+    units = models.PositiveIntegerField()
+    revenue = models.BigIntegerField(help_text="In minor units")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["order_id", "daily"], name="inventory_sale_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} × {self.daily} in {self.order_id}"

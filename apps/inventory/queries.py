@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
-from apps.inventory.models import Product
+from apps.inventory.models import DailySales, Product
 from severable.errors import NotFound
 
 
@@ -38,3 +38,13 @@ def stock(wanted: list[tuple[str, int]]) -> list[dict[str, object]]:
         }
         for sku, quantity in wanted
     ]
+
+
+def totals(daily: QuerySet[DailySales]) -> Iterable[tuple[str, int, int]]:
+    """Return the currency, units and revenue of some daily sales together, by currency."""
+    return (
+        daily.order_by("currency")
+        .values("currency")
+        .annotate(units=Sum("units"), revenue=Sum("revenue"))
+        .values_list("currency", "units", "revenue")
+    )

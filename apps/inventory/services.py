@@ -1,16 +1,24 @@
 """Commands on products and stock."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, prefetch_related_objects
 from django.utils import timezone
 
-from apps.inventory.models import Product, Reservation, ReservedLine, Restock
+from apps.inventory.models import (
+    DailySales,
+    Product,
+    Reservation,
+    ReservedLine,
+    Restock,
+    Sale,
+)
 from apps.inventory.queries import ProductNotFound
 from protos import inventory_pb2 as pb
+from protos.order_pb2 import Line
 from severable.errors import Conflict, Invalid
 from severable.events import append
 
@@ -181,6 +189,28 @@ def expire_reservations() -> None:
                     pb.ReservationExpired(order_id=str(order_id), lines=_lines(reservation)),
                     stream=reservation.stream,
                 )
+
+
+def count_sale(*, order_id: UUID, day: date, currency: str, lines: Iterable[Line]) -> None:
+    """Add a paid order to the daily sales, unless it is counted already."""
+    for line in sorted(lines, key=lambda line: line.sku):
+        daily, _ = DailySales.objects.get_or_create(day=day, sku=line.sku, currency=currency)
+        part = {"units": line.quantity, "revenue": line.quantity * line.unit_price}
+        _, new = Sale.objects.get_or_create(order_id=order_id, daily=daily, defaults=part)
+        if new:
+            _add(daily.pk, **part)
+
+
+def uncount_sale(*, order_id: UUID) -> None:
+    """Subtract a cancelled order from the daily sales, if it is counted."""
+    for sale in Sale.objects.filter(order_id=order_id).order_by("daily__sku"):
+        sale.delete()
+        _add(sale.daily_id, units=-sale.units, revenue=-sale.revenue)
+
+
+def _add(daily: int, units: int, revenue: int) -> None:
+    found = DailySales.objects.filter(pk=daily)
+    found.update(units=F("units") + units, revenue=F("revenue") + revenue)
 
 
 def priced(reservation: Reservation) -> list[pb.PricedLine]:

@@ -94,17 +94,16 @@ def mark_paid(data: Data) -> None:
     order.payment_id = UUID(data["payment_id"])
     order.save(update_fields=["status", "payment_id", "updated_at"])
     data.pop("token")
-    append(
-        order_pb2.OrderPaid(
-            order_id=str(order.id),
-            user_id=order.user_id,
-            payment_id=str(order.payment_id),
-            total=data["total"],
-            currency=order.currency,
-            lines=queries.lines(order),
-        ),
-        stream=order.stream,
+    paid = order_pb2.OrderPaid(
+        order_id=str(order.id),
+        user_id=order.user_id,
+        payment_id=str(order.payment_id),
+        total=data["total"],
+        currency=order.currency,
+        lines=queries.lines(order),
     )
+    paid.paid_at.FromDatetime(order.updated_at)
+    append(paid, stream=order.stream)
 
 
 def mark_rejected(data: Data, reason: str, detail: str) -> None:

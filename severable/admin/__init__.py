@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from severable.admin.columns import link as link
     from severable.admin.columns import link_column as link_column
     from severable.admin.columns import links_column as links_column
+    from severable.admin.columns import money as money
     from severable.admin.columns import money_column as money_column
     from severable.admin.columns import rows as rows
     from severable.admin.columns import short as short
     from severable.admin.columns import state_column as state_column
+    from severable.admin.filters import choice_filter as choice_filter
     from severable.admin.jobs import JobAdmin as JobAdmin
     from severable.admin.site import ContextAdmin as ContextAdmin
     from severable.admin.site import Record as Record
@@ -30,11 +32,13 @@ else:
             "JobAdmin": "jobs",
             "Record": "site",
             "Rows": "site",
+            "choice_filter": "filters",
             "column": "columns",
             "id_column": "columns",
             "link": "columns",
             "link_column": "columns",
             "links_column": "columns",
+            "money": "columns",
             "money_column": "columns",
             "row_action": "site",
             "rows": "columns",
@@ -49,11 +53,13 @@ __all__ = [
     "JobAdmin",
     "Record",
     "Rows",
+    "choice_filter",
     "column",
     "id_column",
     "link",
     "link_column",
     "links_column",
+    "money",
     "money_column",
     "row_action",
     "rows",

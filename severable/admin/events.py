@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest
 from unfold import widgets
 from unfold.forms import ActionForm, BaseDialogForm
 
 from severable.admin.columns import joined, label, rows
+from severable.admin.filters import choice_filter
 from severable.admin.jobs import JobAdmin
 from severable.admin.site import Record, row_action
 from severable.events import delivery, handlers
@@ -26,30 +23,12 @@ from severable.events.models import (
     TransactionOffset,
 )
 
-Choices = list[tuple[str, str]]
-
-
-def filter_on(field: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
-    """Return a filter on a field with a list of its values. Django's own would scan the table for
-    them."""
-
-    class FieldFilter(admin.SimpleListFilter):
-        title = parameter_name = field
-
-        def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-            return [(value, value) for value in sorted(set(values()))]
-
-        def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-            value = self.value()
-            return queryset.filter(**{field: value}) if value else queryset
-
-    return FieldFilter
-
-
-OF_SOURCE = filter_on("source", lambda: settings.DEPLOYMENT.queues)
-OF_CONTEXT = filter_on("context", lambda: (handler.context for handler in handlers.registered()))
-OF_HANDLER = filter_on("handler", lambda: (handler.name for handler in handlers.registered()))
-OF_TYPE = filter_on("type", lambda: (handler.type for handler in handlers.registered()))
+OF_SOURCE = choice_filter("source", lambda: settings.DEPLOYMENT.queues)
+OF_CONTEXT = choice_filter(
+    "context", lambda: (handler.context for handler in handlers.registered())
+)
+OF_HANDLER = choice_filter("handler", lambda: (each.name for each in handlers.registered()))
+OF_TYPE = choice_filter("type", lambda: (each.type for each in handlers.registered()))
 
 
 @admin.register(Event)

@@ -9,7 +9,14 @@ from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.utils import timezone
 
-from apps.inventory.models import Product, Reservation, ReservedLine, Restock
+from apps.inventory.models import (
+    DailySales,
+    Product,
+    Reservation,
+    ReservedLine,
+    Restock,
+    Sale,
+)
 from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine, Parcel
 from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
@@ -36,6 +43,14 @@ def user(n: int) -> User:
 
 def product(n: int) -> Product:
     return Product.objects.create(sku=f"P{n}", name=f"P {n}", unit_price=n)
+
+
+def daily(n: int) -> DailySales:
+    return DailySales.objects.create(day=NOW.date(), sku=f"P{n}", currency="EUR")
+
+
+def sale(n: int) -> Sale:
+    return Sale.objects.create(order_id=UUID(int=n), daily=daily(n), units=n, revenue=n)
 
 
 def order(n: int) -> Order:
@@ -93,6 +108,8 @@ MAKE: dict[type[Model], Callable[[int], Model]] = {
     Product: product,
     Reservation: lambda n: Reservation.objects.create(order_id=UUID(int=n)),
     Restock: lambda n: Restock.objects.create(key=UUID(int=n), product=product(n), quantity=n),
+    DailySales: daily,
+    Sale: sale,
     Payment: payment,
     Refund: lambda n: Refund.objects.create(payment=payment(n)),
     LedgerEntry: lambda n: LedgerEntry.objects.create(payment=payment(n), amount=n),

@@ -71,4 +71,34 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('reservation', 'product'), name='inventory_line_once')],
             },
         ),
+        migrations.CreateModel(
+            name='DailySales',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField()),
+                ('sku', models.CharField(max_length=40, verbose_name='product')),
+                ('currency', models.CharField(max_length=3)),
+                ('units', models.BigIntegerField(default=0)),
+                ('revenue', models.BigIntegerField(default=0, help_text='In minor units')),
+            ],
+            options={
+                'verbose_name_plural': 'daily sales',
+                'ordering': ['-day', 'sku'],
+                'constraints': [models.UniqueConstraint(fields=('day', 'sku', 'currency'), name='inventory_daily_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Sale',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('order_id', models.UUIDField()),
+                ('units', models.PositiveIntegerField()),
+                ('revenue', models.BigIntegerField(help_text='In minor units')),
+                ('daily', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sales', to='inventory.dailysales', verbose_name='daily sales')),
+            ],
+            options={
+                'ordering': ['-id'],
+                'constraints': [models.UniqueConstraint(fields=('order_id', 'daily'), name='inventory_sale_once')],
+            },
+        ),
     ]
