@@ -16,7 +16,6 @@ PASSWORDS = [
 # For a trial. In production, set a payment provider, a mail server and a host name.
 CHOICES = {
     "COMPOSE_PROFILES": "split",
-    "SHOP_IMAGE": "shop:latest",
     "PAYMENT_PROVIDER": "apps.payments.providers.TestProvider",
     "EMAIL_URL": "files",
     "DEFAULT_FROM_EMAIL": "shop@localhost",

@@ -29,7 +29,7 @@ def server() -> dict[str, Any]:
         return {}
     try:
         found: dict[str, Any] = env.email_url_config(url)
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, ValueError) as error:
         raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
     return found
 

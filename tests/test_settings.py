@@ -92,6 +92,13 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path, deployment: str) ->
         ("manage.py", {"SHOP_PLACEMENT": "moon"}, "shop: unknown placement 'moon'; there is: "),
         ("worker", {"JWT_PUBLIC_KEYS": "{"}, "shop: JWT_PUBLIC_KEYS: it is no JSON Web Key Set"),
         ("supervisor", {"DATABASE_URL": "shop"}, "shop: DATABASE_URL is no postgres://"),
+        ("worker", {"DATABASE_POOL": "x"}, "shop: DATABASE_POOL is 'x', not a whole number"),
+        ("manage.py", {"SIGN_IN_TRIES": "-1"}, "shop: SIGN_IN_TRIES is '-1', not a whole number"),
+        ("manage.py", {"DRAIN_SECONDS": "nan"}, "shop: DRAIN_SECONDS is 'nan', not a number"),
+        ("manage.py", {"SHOP_MESH": "yup"}, "shop: SHOP_MESH is 'yup', not true or false"),
+        ("manage.py", {"LOG_LEVEL": "loud"}, "shop: LOG_LEVEL is 'loud'; there is: "),
+        ("manage.py", {"DATABASE_URL": "postgres://db:x/shop"}, "shop: DATABASE_URL: "),
+        ("manage.py", {"EMAIL_URL": "smtp://localhost:x"}, "shop: EMAIL_URL: "),
     ],
 )
 def test_what_is_wrong_is_said_without_a_traceback(

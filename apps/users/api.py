@@ -15,7 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.users import confirmations, queries, services, sessions
-from apps.users.models import User, no_controls, one_line
+from apps.users.models import User
+from apps.users.profiles import ProfileSerializer
 from severable.api import (
     PROBLEM,
     Idempotent,
@@ -30,14 +31,6 @@ from severable.api import (
 )
 
 CREDIT = "users:credit"
-
-
-class ProfileSerializer(serializers.Serializer[User]):
-    name = serializers.CharField(max_length=200, validators=[one_line])
-    email = serializers.EmailField(max_length=254)
-    address = serializers.CharField(
-        max_length=500, allow_blank=True, default="", validators=[no_controls]
-    )
 
 
 class RegistrationSerializer(ProfileSerializer):

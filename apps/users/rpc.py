@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from apps.users import confirmations, queries, services
-from apps.users.api import ProfileSerializer
+from apps.users import confirmations, profiles, queries, services
 from apps.users.models import User
 from protos import user_pb2 as pb
 from protos.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
@@ -18,11 +17,11 @@ class UserServicer(UserServiceServicer):
 
     def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.UserResponse:
         given = {field: getattr(request, field) for field in _PROFILE}
-        return _response(services.create_customer(**_checked(given)))
+        return _response(services.create_customer(**profiles.checked(given)))
 
     def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UserResponse:
         given = {f: getattr(request, f) for f in _PROFILE if request.HasField(f)}  # type: ignore[arg-type]
-        changes = _checked(given, partial=True)
+        changes = profiles.checked(given, partial=True)
         return _response(services.update_profile(user_id=request.user_id, **changes))
 
     def GetPreferences(self, request: pb.GetPreferencesRequest, context: Any) -> pb.Preferences:
@@ -66,12 +65,3 @@ def _response(user: User) -> pb.UserResponse:
         active=user.is_active,
         email_confirmed=user.email_confirmed,
     )
-
-
-def _checked(given: dict[str, str], *, partial: bool = False) -> dict[str, str]:
-    profile = ProfileSerializer(data=given, partial=partial)
-    if not profile.is_valid():
-        field, problems = next(iter(profile.errors.items()))
-        raise Invalid(f"{field}: {problems[0]}", field=field)
-    checked: dict[str, str] = profile.validated_data
-    return checked

@@ -36,7 +36,10 @@ class Limits(NamedTuple):
 
 def given() -> dict[str, Any]:
     """Return the settings that DATABASE_URL contains."""
-    found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    try:
+        found: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{VAR / 'db.sqlite3'}")
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
     if not {"ENGINE", "NAME"} <= found.keys():
         raise ImproperlyConfigured("DATABASE_URL is no postgres://user:password@host:port/database")
     return found

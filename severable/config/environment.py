@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.conf import settings
@@ -17,8 +19,33 @@ from severable.topology import TopologyError
 
 BASE_DIR = project.root()
 
-env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+FALSE = ("false", "off", "n", "no", "0", "")
+
+
+class Env(environ.Env):
+    """An environment whose errors name the variable. No number in it is negative."""
+
+    def get_value(self, var: str, cast: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the value of a variable. Raises ImproperlyConfigured if it is not of its type."""
+        try:
+            value = super().get_value(var, cast, *args, **kwargs)
+        except ValueError:
+            raise self._invalid(var, cast) from None
+        given = self.ENVIRON.get(var, "").lower()
+        if cast is bool and given not in (*self.BOOLEAN_TRUE_STRINGS, *FALSE):
+            raise self._invalid(var, cast)
+        if cast in (int, float) and not (isfinite(value) and value >= 0):
+            raise self._invalid(var, cast)
+        return value
+
+    def _invalid(self, var: str, cast: Any) -> ImproperlyConfigured:
+        wanted = {int: "a whole number from 0", float: "a number from 0", bool: "true or false"}
+        value = self.ENVIRON.get(var)
+        return ImproperlyConfigured(f"{var} is {value!r}, not {wanted.get(cast, 'valid')}")
+
+
+env = Env()
+Env.read_env(BASE_DIR / ".env")
 
 VAR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))  # for all files that are written at run time
 

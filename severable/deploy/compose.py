@@ -118,7 +118,7 @@ def _processes(
             job = f"{placement}-{deployment}-{PREPARE}"
             service = {
                 MERGE: server,
-                "image": f"${{SHOP_IMAGE:-{deploy.image}}}",
+                "image": deploy.image,
                 # Compose starts processes again if this has changed, not if a mounted file has.
                 "labels": {"topology": sha256(repr(topology).encode()).hexdigest()[:12]},
                 "profiles": [placement],

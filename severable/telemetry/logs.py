@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from severable.telemetry import correlation
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Correlated(logging.Filter):
@@ -18,7 +22,12 @@ class Correlated(logging.Filter):
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """Return Django's LOGGING. The level defaults to INFO, and to WARNING for Celery."""
+    """Return Django's LOGGING. The level defaults to INFO, and to WARNING for Celery.
+
+    Raises ImproperlyConfigured for a level that does not exist.
+    """
+    if level and level not in LEVELS:
+        raise ImproperlyConfigured(f"LOG_LEVEL is {level!r}; there is: {', '.join(LEVELS)}")
     return {
         "version": 1,
         "disable_existing_loggers": False,
