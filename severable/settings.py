@@ -57,6 +57,8 @@ ALLOWED_HOSTS = [
 ALLOWED_HOSTS += sorted({address.rpartition(":")[0] for address in DEPLOYMENT.http})
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+
 INSTALLED_APPS = [
     "severable",
     "unfold",
@@ -85,6 +87,7 @@ MIDDLEWARE = [
     "severable.api.csp.ContentSecurityPolicy",
     "severable.telemetry.middleware.RequestId",
     "severable.telemetry.middleware.Probes",
+    *([] if OTEL_EXPORTER_OTLP_ENDPOINT else ["severable.telemetry.middleware.TraceIds"]),
     "severable.api.internal.InternalMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -255,5 +258,4 @@ UNFOLD = {
 # Telemetry
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # if it is empty, /metrics is for development only
-OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 LOGGING = logs.configuration(env.str("LOG_LEVEL", ""))

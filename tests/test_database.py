@@ -205,3 +205,35 @@ def test_requests_for_a_locked_row_end_and_let_others_in(shop: Shop) -> None:
 )
 def test_a_session_says_what_its_process_is(argv: list[str], kind: str) -> None:
     assert process_kind(argv) == kind
+
+
+@ON_POSTGRESQL
+@pytest.mark.django_db(transaction=True)
+def test_a_session_that_the_server_has_ended_is_replaced_before_it_is_used() -> None:
+    """After a restart of PostgreSQL each pooled connection answered one request with an error."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    connection.close()  # into the pool
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() != (pid,)
+
+
+@ON_POSTGRESQL
+@pytest.mark.django_db(transaction=True)
+def test_a_session_with_a_notice_is_kept() -> None:
+    """Its socket can be read, too."""
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN of_a_test")
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("NOTIFY of_a_test")
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("UNLISTEN *")
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() == (pid,)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -10,7 +11,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.backends import TokenBackend
-from rest_framework_simplejwt.exceptions import InvalidToken
+from rest_framework_simplejwt.exceptions import InvalidToken, TokenBackendExpiredToken
 from rest_framework_simplejwt.models import TokenUser
 from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 
@@ -22,14 +23,31 @@ if TYPE_CHECKING:  # DRF loads this module while it loads its views
     from rest_framework.views import APIView
 
 
+LEEWAY = 5  # seconds
+VERIFIED = 1024  # tokens that a process remembers
+
+
 class KeyRing(TokenBackend):
-    """A backend that signs with this deployment's key, and verifies with the key of the kid."""
+    """A backend that signs with this deployment's key, and verifies with the key of the kid.
+
+    The signature of a token is verified once, and its expiry each time.
+    """
 
     def __init__(self) -> None:
-        super().__init__(ALGORITHM, audience=key_ring.AUDIENCE, issuer=key_ring.ISSUER, leeway=5)
+        super().__init__(
+            ALGORITHM, audience=key_ring.AUDIENCE, issuer=key_ring.ISSUER, leeway=LEEWAY
+        )
+        self._verified = lru_cache(VERIFIED)(super().decode)
 
     def encode(self, payload: dict[str, Any]) -> str:
         return key_ring.sign(payload)
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """Return a token's claims. Raises TokenBackendError if it is not valid, or has expired."""
+        claims: dict[str, Any] = self._verified(token, verify)
+        if verify and claims.get("exp", 0) + LEEWAY <= time():
+            raise TokenBackendExpiredToken("Token is expired")
+        return dict(claims)
 
     def get_verifying_key(self, token: Any) -> Any:
         return key_ring.verifying_key(token)

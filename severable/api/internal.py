@@ -43,6 +43,7 @@ class InternalMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if not (request.path_info.startswith("/internal/") and "authorization" in request.headers):
             return self._get_response(request)
+        request.get_host()  # raises DisallowedHost, as CommonMiddleware does
         request.resolver_match = resolve(request.path_info)
         view, args, kwargs = request.resolver_match
         response = view(request, *args, **kwargs).render()

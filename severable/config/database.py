@@ -62,8 +62,8 @@ def settings_for(deployment: Deployment) -> dict[str, Any]:
     pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
     options = postgresql_options(limits, deployment.name, found.get("OPTIONS", {}))
     return found | {
+        "ENGINE": "severable.config.postgresql",
         "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"pool": pool, **options},
     }
 

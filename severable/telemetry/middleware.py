@@ -10,6 +10,7 @@ from django.urls import resolve
 from uuid_utils.compat import uuid7
 
 from severable.telemetry.correlation import Correlation, correlated
+from severable.telemetry.tracing import span
 
 PROBES = {"/health/live", "/health/ready", "/metrics"}
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{8,64}")
@@ -35,6 +36,20 @@ class RequestId:
             response = self._get_response(request)
         response["X-Request-ID"] = own
         return response
+
+
+class TraceIds:
+    """Give each request the trace id that errors and events name, if no span is exported.
+
+    OpenTelemetry's own middleware does it too, for a tenth of the time of a short request.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with span("request", request.headers.get("traceparent", "")):
+            return self._get_response(request)
 
 
 class Probes:

@@ -25,7 +25,7 @@ _tracer = trace.get_tracer("shop")
 
 
 def set_up() -> None:
-    """Install the tracer and Django's instrumentation. Called once, when Django starts."""
+    """Install the tracer and, with an endpoint, Django's instrumentation. Called once."""
     endpoint = settings.OTEL_EXPORTER_OTLP_ENDPOINT
     provider = TracerProvider(
         sampler=DEFAULT_ON if endpoint else ALWAYS_OFF,
@@ -35,8 +35,8 @@ def set_up() -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        instrument(provider)
     trace.set_tracer_provider(provider)
-    instrument(provider)
 
 
 def instrument(provider: TracerProvider) -> None:

@@ -30,14 +30,12 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
-    DjangoInstrumentor().uninstrument()
     tracing.instrument(provider)
     # A test that let a request die has left its span behind.
     token = context.attach(context.Context())
     yield exporter
     context.detach(token)
     DjangoInstrumentor().uninstrument()
-    tracing.instrument(trace.get_tracer_provider())  # type: ignore[arg-type]
 
 
 def trace_ids(finished: tuple[ReadableSpan, ...]) -> set[int]:

@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import time
 from typing import Any
 
 import jwt
@@ -122,6 +123,18 @@ def test_the_same_claims_are_accepted_where_nothing_is_forged(alice: User) -> No
     )
 
     assert answer.status_code == 200
+
+
+def test_a_token_that_was_accepted_before_still_expires(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signature is verified once in a process; with that it must not be good for ever."""
+    token = own(claims(sub=str(alice.id)))
+    client, header = APIClient(), {"Authorization": f"Bearer {token}"}
+    assert client.get("/api/users/me", headers=header).status_code == 200
+
+    monkeypatch.setattr("severable.api.auth.time", lambda: time() + 310)
+    assert client.get("/api/users/me", headers=header).status_code == 401
 
 
 def test_the_published_keys_verify_a_token_and_hold_nothing_private(alice: User) -> None:
