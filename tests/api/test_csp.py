@@ -87,6 +87,14 @@ def test_whoever_has_signed_in_can_sign_out_of_the_browsable_api(desk: Client) -
     assert desk.get("/api/users/me").status_code == 401
 
 
+def test_the_browsable_api_is_the_shops(desk: Client) -> None:
+    """A template of the library in place of ours: its name, and a page as wide as a desk's."""
+    html = desk.get("/api/users/me", headers={"Accept": "text/html"}).content.decode()
+    assert "<title>Me – The shop</title>" in html
+    assert "Django REST framework" not in html
+    assert '<meta name="viewport" content="width=device-width' in html
+
+
 @pytest.fixture
 def desk(alice: User, client: Client) -> Client:
     User.objects.filter(id=alice.id).update(is_staff=True, is_superuser=True)
