@@ -10,10 +10,10 @@ import django
 from severable.config.environment import load_settings
 
 if TYPE_CHECKING:
-    from severable.http import Front
+    from severable.http import Application
 
 
-def get_asgi_application() -> Front:
+def get_asgi_application() -> Application:
     """Set Django up, serve gRPC, and return the ASGI application that serves HTTP.
 
     Call it in the main thread, before anything starts another one. On SIGTERM the process serves on

@@ -1,10 +1,21 @@
-"""The requests that this deployment forwards; `severable.http.serving` finds this."""
+"""The gateway in front of Django; `severable.http.serving` finds this."""
 
 from django.conf import settings
 
-from apps.gateway.proxy import Gateway, upstreams
-from apps.gateway.urls import urlpatterns
+from severable.http import Application, Front
 
-forward = Gateway(
-    upstreams(settings.TOPOLOGY, settings.PLACEMENT, settings.DEPLOYMENT), urlpatterns
-)
+
+def in_front_of(front: Front) -> Application:
+    """Return a proxy in front of Django, or Django alone if no other deployment has routes."""
+    topology, placement = settings.TOPOLOGY, settings.PLACEMENT
+    peers = {
+        topology.where(placement, context.name)
+        for context in topology.contexts.values()
+        if context.routes
+    }
+    if peers <= {settings.DEPLOYMENT}:
+        return front
+    from apps.gateway.proxy import Gateway, upstreams
+    from apps.gateway.urls import urlpatterns
+
+    return Gateway(front, upstreams(topology, placement, settings.DEPLOYMENT), urlpatterns)

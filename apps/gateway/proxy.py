@@ -1,82 +1,96 @@
-"""The gateway's proxy: what is asked of a context that runs elsewhere is asked there.
+"""The gateway's proxy, which forwards requests to contexts that run in other deployments.
 
-Bodies are whole in both directions: half a request is never sent on, and of an upstream that
-breaks off comes a 503, not half an answer.
+Bodies are buffered in both directions: no upstream gets a part of a request, and if an upstream
+breaks off, the client gets a 503 instead of a part of a response.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from urllib.parse import quote
 
-from aiohttp import ClientResponse
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
-from django.urls import Resolver404, URLPattern, URLResolver
-from django.urls.resolvers import RegexPattern
-from rest_framework.exceptions import APIException, NotFound, ParseError
+from django.urls import URLPattern
+from django.utils.encoding import repercent_broken_unicode
+from rest_framework.exceptions import NotFound, ParseError
 
+from apps.gateway.connections import Outgoing
+from apps.gateway.response import Response
 from apps.gateway.upstream import Upstream
-from severable.api import GATEWAY, client_address
-from severable.http import Answer, Request, problem_of
+from severable.api import GATEWAY, forwarded_address, is_proxied
+from severable.http import Answer, Front, Head, Receive, Scope, Send
 from severable.rpc import identity, tls_server_name
-from severable.telemetry import correlation, tracing
+from severable.telemetry import PROBES, correlation, tracing
 from severable.topology import Deployment, Topology
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 # RFC 9110 7.6.1, and the trailers, of which there are none once a body has been read whole.
-HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
-HOP_BY_HOP |= {"proxy-authenticate", "proxy-authorization", "trailer"}
-OURS = {"host", "content-length", "expect", "forwarded", "via", "x-real-ip", "x-request-id"}
-OURS |= {"traceparent"}
-FROM_NO_CLIENT = ("x-forwarded-", "x-user", "x-actor", "x-causation", "x-internal")
+HOP_BY_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding"),
+        *(b"upgrade", b"proxy-authenticate", b"proxy-authorization", b"trailer"),
+    }
+)
+NOT_ANSWERED = HOP_BY_HOP | {b"x-request-id"}
+NOT_SENT = HOP_BY_HOP | {
+    *(b"host", b"content-length", b"expect", b"forwarded", b"via", b"x-real-ip", b"x-request-id"),
+    b"traceparent",
+}
+FROM_NO_CLIENT = (b"x-forwarded-", b"x-user", b"x-actor", b"x-causation", b"x-internal")
 
+PROOF = GATEWAY.lower().encode()
+PLAIN_PATH = re.compile(rb"[A-Za-z0-9_~/-]+")
 DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
+Field = tuple[bytes, bytes]
+Fields = list[Field]
+
 
 class Gateway:
-    """Forwards what belongs to contexts of other deployments. Django answers the rest, and what
-    the gateway composes."""
+    """An ASGI application that forwards requests for contexts of other deployments. It passes all
+    others to Django, also those that the gateway composes."""
 
-    def __init__(self, upstreams: dict[str, Upstream], composed: list[URLPattern]) -> None:
+    def __init__(
+        self, front: Front, upstreams: dict[str, Upstream], composed: list[URLPattern]
+    ) -> None:
         """`upstreams` by route, such as "/api/orders"."""
-        self._upstreams = upstreams
+        self._front, self._upstreams = front, upstreams
         longest_first = sorted(upstreams, key=len, reverse=True)
         self._routes = re.compile(rf"({'|'.join(map(re.escape, longest_first)) or '(?!)'})(?:/|\Z)")
-        self._composed = URLResolver(RegexPattern(r"^/"), composed)
+        self._composed = [url.pattern.regex for url in composed]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            head = Head(scope)
+            upstream = self.upstream(head.path)
+            if upstream:
+                respond = partial(forward, upstream, head)
+                await self._front.exchanges.run(head, receive, send, respond)
+                return
+        await self._front(scope, receive, send)
+        if scope["type"] == "lifespan":
+            self.close()
 
     def upstream(self, path: str) -> Upstream | None:
-        """Return the upstream of a path, or None if this process answers it."""
-        found = self._routes.match(path)
-        if found is None or self._composes(path):
+        """Return the upstream of a path, or None if this deployment responds."""
+        found = None if path in PROBES else self._routes.match(path)
+        if found is None or any(regex.match(path[1:]) for regex in self._composed):
             return None
         return self._upstreams[found[1]]
 
-    def route(self, environ: dict[str, Any]) -> Callable[[bytes], Awaitable[Answer]] | None:
-        """Forward this request, given its body; None where it is for this process."""
-        upstream = self.upstream(environ["PATH_INFO"])
-        return partial(forward, upstream, environ) if upstream else None
-
-    async def close(self) -> None:
-        """Release all connections."""
+    def close(self) -> None:
+        """Close all connections."""
         for upstream in self._upstreams.values():
-            await upstream.close()
-
-    def _composes(self, path: str) -> bool:
-        try:
-            self._composed.resolve(path)
-        except Resolver404:
-            return False
-        return True
+            upstream.close()
 
 
 def upstreams(topology: Topology, placement: str, deployment: Deployment) -> dict[str, Upstream]:
-    """By its routes, every context that another deployment runs."""
+    """Return the upstream of each route of the contexts that run in other deployments."""
     found: dict[str, Upstream] = {}
     for context in topology.contexts.values():
         peer = topology.where(placement, context.name)
@@ -86,82 +100,99 @@ def upstreams(topology: Topology, placement: str, deployment: Deployment) -> dic
     return found
 
 
-async def forward(upstream: Upstream, environ: dict[str, Any], body: bytes) -> Answer:
-    """Ask an upstream what we were asked, and answer what it answers."""
-    request = Request(environ)
-    why = correlation.Correlation(id=environ["HTTP_X_REQUEST_ID"])
-    with tracing.span("forward", environ.get("HTTP_TRACEPARENT", "")), correlation.correlated(why):
+async def forward(upstream: Upstream, head: Head, body: bytes) -> Answer:
+    """Send a request to an upstream, and return its response as one of the gateway.
+
+    Raises APIException.
+    """
+    why = correlation.Correlation(id=head.request_id)
+    with tracing.forwarding(head.traceparent) as head.traceparent, correlation.correlated(why):
         try:
-            return await _forwarded(upstream, request, body)
-        except APIException as error:
-            return problem_of(error, environ)
+            request = _outgoing(head, body)
         except SuspiciousOperation:
-            return problem_of(
-                ParseError("The request cannot be understood.", "bad_request"), environ
-            )
+            raise ParseError("The request cannot be understood.", "bad_request") from None
+        repeatable = head.method in SAFE or b"idempotency-key" in head.fields
+        response = await upstream.send(request, repeatable=repeatable)
+        return Answer(response.status, _answered(response, head), response.body)
 
 
-async def _forwarded(upstream: Upstream, request: HttpRequest, body: bytes) -> Answer:
-    method = request.method or ""
-    head, answer = await upstream.ask(
-        method,
-        _target(request),
-        repeatable=method in SAFE or "Idempotency-Key" in request.headers,
-        data=body or None,
-        headers=_headers(request),
-    )
-    return Answer(head.status, list(_answered(head, answer)), answer)
-
-
-def _answered(head: ClientResponse, body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """An answer's headers. HEAD and 304 keep the upstream's Content-Length."""
-    keeps_length = head.method == "HEAD" or head.status == 304
-    dropped = HOP_BY_HOP | {"x-request-id"} | (set() if keeps_length else {"content-length"})
-    given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.raw_headers]
-    named = ",".join(value for name, value in given if name.lower() == "connection")
-    for name, value in _without(dropped, named, given):
-        yield name.encode("latin-1"), " ".join(value.split("\r\n")).encode("latin-1")
-    yield b"X-Request-ID", correlation.current().id.encode()
+def _answered(response: Response, head: Head) -> Fields:
+    """Return the header fields of an answer. HEAD and 304 keep the upstream's Content-Length."""
+    keeps_length = head.method == "HEAD" or response.status == 304
+    dropped = NOT_ANSWERED if keeps_length else NOT_ANSWERED | {b"content-length"}
+    named = b",".join(value for name, value in response.headers if name == b"connection")
+    fields = _without(dropped, named, response.headers)
+    fields.append((b"x-request-id", head.request_id.encode()))
     if not keeps_length:
-        yield b"Content-Length", str(len(body)).encode()
+        fields.append((b"content-length", b"%d" % len(response.body)))
+    return fields
 
 
-def _target(request: HttpRequest) -> str:
-    """Path and query. WSGI has decoded the path; encoded again it is what was routed here, and
-    cannot mean another one to the upstream. Dot segments could, to whatever stands between."""
-    if DOT_SEGMENT.search(request.path_info):
-        raise NotFound("There is nothing at this address.")
-    query = quote(request.META["QUERY_STRING"].encode("latin-1"), safe=PRINTABLE)
-    return quote(request.path_info) + (f"?{query}" if query else "")
+def _outgoing(head: Head, body: bytes) -> Outgoing:
+    """Return the request for the upstream. Raises APIException or SuspiciousOperation."""
+    passed = _without(NOT_SENT, head.fields.get(b"connection", b""), head.fields.items())
+    lines = [f"{head.method} {_target(head)} HTTP/1.1", *_our_lines(head)]
+    if body or b"content-length" in head.fields:
+        lines.append(f"content-length: {len(body)}")
+    written = [line.encode("latin-1") for line in lines]
+    written += [b"%s: %s" % field for field in passed if not field[0].startswith(FROM_NO_CLIENT)]
+    text = b"\r\n".join([*written, b"", b""])
+    if text.count(b"\n") + text.count(b"\r") != 2 * len(written) + 2:
+        raise ParseError("A header field has a line break.", "bad_request")
+    return Outgoing(text, body, head.method == "HEAD")
 
 
-def _headers(request: HttpRequest) -> dict[str, str]:
-    given = request.headers
-    passed = _without(HOP_BY_HOP | OURS, given.get("Connection", ""), given.items())
-    return {
-        **{name: value for name, value in passed if not name.lower().startswith(FROM_NO_CLIENT)},
-        **_our_headers(request),
-    }
+def _target(head: Head) -> str:
+    """Return the path and the query.
+
+    The path is decoded and encoded again: it is the one by which the upstream was chosen, and means
+    nothing else to the upstream. Dot segments could mean something else to a proxy in between.
+    """
+    raw: bytes = head.scope["raw_path"]
+    if PLAIN_PATH.fullmatch(raw):
+        target = raw.decode()
+    else:
+        path = repercent_broken_unicode(head.path.encode("latin-1")).decode()
+        if DOT_SEGMENT.search(path):
+            raise NotFound("There is nothing at this address.")
+        target = quote(path)
+    query: bytes = head.scope["query_string"]
+    return f"{target}?{quote(query, safe=PRINTABLE)}" if query else target
 
 
-def _our_headers(request: HttpRequest) -> dict[str, str]:
-    given = request.headers
-    ours = {
-        "Host": request.get_host(),  # the gateway's: links in answers lead back to it
-        "Via": ", ".join(filter(None, [given.get("Via"), "1.1 gateway"])),
-        "X-Forwarded-For": client_address(request),
-        "X-Forwarded-Host": request.get_host(),
-        "X-Forwarded-Proto": request.scheme or "http",
-        "X-Request-ID": correlation.current().id,
-        GATEWAY: identity.token(),
-        "traceparent": tracing.traceparent(),
-    }
-    return {name: value for name, value in ours.items() if value}
+def _our_lines(head: Head) -> list[str]:
+    """Return the header fields that the gateway sets. `Host` is its own, so that links in responses
+    lead back to it."""
+    scope, proof = head.scope, head.field(PROOF)
+    host, via = _host(head.fields.get(b"host"), *scope["server"]), head.field(b"via")
+    client = forwarded_address(head.client, head.field(b"x-forwarded-for"), proof)
+    scheme, proto = scope["scheme"], head.field(b"x-forwarded-proto")
+    if proto and is_proxied(proof):
+        scheme = "https" if proto.split(",")[0].strip() == "https" else "http"
+    return [
+        f"host: {host}",
+        f"via: {via}, 1.1 gateway" if via else "via: 1.1 gateway",
+        f"x-forwarded-for: {client}",
+        f"x-forwarded-host: {host}",
+        f"x-forwarded-proto: {scheme}",
+        f"x-request-id: {head.request_id}",
+        f"{GATEWAY}: {identity.token()}",
+        f"traceparent: {head.traceparent}",
+    ]
 
 
-def _without(
-    dropped: set[str], connection: str, headers: Iterable[tuple[str, str]]
-) -> Iterator[tuple[str, str]]:
-    """Return the headers without these, and without those that a Connection header names."""
-    dropped = dropped | {name.strip().lower() for name in connection.split(",")}
-    return ((name, value) for name, value in headers if name.lower() not in dropped)
+@lru_cache(maxsize=1024)
+def _host(given: bytes | None, server: str, port: str | int) -> str:
+    """Return the host that a request names. Raises DisallowedHost."""
+    request = HttpRequest()
+    request.META = {"SERVER_NAME": server, "SERVER_PORT": str(port)}
+    if given is not None:
+        request.META["HTTP_HOST"] = given.decode("latin-1")
+    return request.get_host()
+
+
+def _without(dropped: frozenset[bytes], connection: bytes, fields: Iterable[Field]) -> Fields:
+    """Return the header fields without these, and without those that a Connection field names."""
+    if connection:
+        dropped = dropped | {name.strip().lower() for name in connection.split(b",")}
+    return [field for field in fields if field[0] not in dropped]

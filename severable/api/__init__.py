@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from severable.api import key_ring as key_ring
     from severable.api import limits as limits
     from severable.api.address import GATEWAY as GATEWAY
-    from severable.api.address import client_address as client_address
+    from severable.api.address import forwarded_address as forwarded_address
+    from severable.api.address import is_proxied as is_proxied
     from severable.api.auth import AccessToken as AccessToken
     from severable.api.auth import caller_id as caller_id
     from severable.api.auth import may as may
@@ -47,7 +48,8 @@ else:
             "ReadLimit": "throttling",
             "Search": "filters",
             "caller_id": "auth",
-            "client_address": "address",
+            "forwarded_address": "address",
+            "is_proxied": "address",
             "key_ring": "key_ring",
             "limits": "limits",
             "may": "auth",
@@ -73,8 +75,9 @@ __all__ = [
     "ReadLimit",
     "Search",
     "caller_id",
-    "client_address",
     "domain_error_problem",
+    "forwarded_address",
+    "is_proxied",
     "key_ring",
     "limits",
     "may",

@@ -14,20 +14,26 @@ GATEWAY = "X-Internal-Gateway"
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's address as the trusted proxies in front of this process saw it.
+    """Return the client's address as the trusted proxies in front of this process saw it."""
+    peer, forwarded = request.META["REMOTE_ADDR"], request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return forwarded_address(str(peer), str(forwarded), request.headers.get(GATEWAY, ""))
 
-    These are the shop's gateway, or TRUSTED_PROXIES other proxies, each of which has appended the
-    address of its client to X-Forwarded-For.
+
+def forwarded_address(peer: str, forwarded_for: str, proof: str) -> str:
+    """Return the client's address, given the address of the connection's other end, the value of
+    X-Forwarded-For and that of GATEWAY.
+
+    The trusted proxies are the shop's gateway, or TRUSTED_PROXIES other proxies, each of which has
+    appended the address of its client to X-Forwarded-For.
     """
-    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
-    hops = [*(part.strip() for part in forwarded if part.strip()), str(request.META["REMOTE_ADDR"])]
-    trusted = 1 if _is_from_gateway(request) else settings.TRUSTED_PROXIES
+    hops = [*(part.strip() for part in forwarded_for.split(",") if part.strip()), peer]
+    trusted = 1 if _is_gateway(proof) else settings.TRUSTED_PROXIES
     return hops[-min(trusted + 1, len(hops))]
 
 
-def is_proxied(request: HttpRequest) -> bool:
-    """Return whether the request came through the shop's gateway or a trusted proxy."""
-    return settings.TRUSTED_PROXIES > 0 or _is_from_gateway(request)
+def is_proxied(proof: str) -> bool:
+    """Return whether a request with this value of GATEWAY came through a trusted proxy."""
+    return settings.TRUSTED_PROXIES > 0 or _is_gateway(proof)
 
 
 def network_of(address: str) -> str:
@@ -42,9 +48,11 @@ def network_of(address: str) -> str:
     return str(parsed)
 
 
-def _is_from_gateway(request: HttpRequest) -> bool:
+def _is_gateway(proof: str) -> bool:
+    if not proof:
+        return False
     try:
-        identity.verified({"authorization": f"Bearer {request.headers.get(GATEWAY, '')}"})
+        identity.verified({"authorization": f"Bearer {proof}"})
     except identity.InvalidServiceToken:
         return False
     return True

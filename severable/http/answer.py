@@ -1,4 +1,4 @@
-"""The conversion of ASGI requests to WSGI, and responses that are sent from memory."""
+"""Responses that are sent from memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
-from io import BytesIO
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from rest_framework.exceptions import APIException
 
 from severable.api.csp import DATA
 from severable.api.errors import PROBLEM, problem
+from severable.http.head import Head, Scope
 from severable.telemetry import tracing
 from severable.telemetry.draining import draining
-from severable.telemetry.middleware import request_id
 
-Scope = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 PART = 65_536
 # Django's middleware sets the same headers.
@@ -54,20 +51,20 @@ class Answer:
             await send({"type": "http.response.body", "body": part, "more_body": more})
 
 
-def json_answer(status: int, body: Any, environ: dict[str, Any], **headers: str) -> Answer:
+def json_answer(status: int, body: Any, head: Head, **headers: str) -> Answer:
     """Return a response in JSON with the request's id, without Django."""
     encoded = json.dumps(body).encode()
     given = {
         "Content-Type": "application/json",
         "Content-Length": str(len(encoded)),
-        "X-Request-ID": environ["HTTP_X_REQUEST_ID"],
+        "X-Request-ID": head.request_id,
         **SECURITY,
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     return Answer(status, [(n.encode(), v.encode()) for n, v in given.items()], encoded)
 
 
-def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Answer:
+def problem_of(error: Exception, head: Head, **headers: str) -> Answer:
     """Return an error as problem+json, as Django's views do."""
     status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
     detail = "An internal error occurred. It has been logged."
@@ -78,43 +75,6 @@ def problem_of(error: Exception, environ: dict[str, Any], **headers: str) -> Ans
     if wait:
         headers["Retry_After"] = str(wait)
     traced = bool(tracing.trace_id())
-    with nullcontext() if traced else tracing.span("refused", environ.get("HTTP_TRACEPARENT", "")):
+    with nullcontext() if traced else tracing.span("refused", head.traceparent):
         body = problem(status, code, detail)
-    return json_answer(status, body, environ, Content_Type=PROBLEM, **headers)
-
-
-def environ_of(scope: Scope) -> dict[str, Any]:
-    """Return WSGI's environ of a request, without its body.
-
-    Headers with an underscore are dropped: in WSGI `X_Forwarded_For` has the same name as
-    `X-Forwarded-For`, which it could forge.
-    """
-    (host, port), (client, _) = scope["server"], scope["client"] or ("", 0)
-    environ = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client,
-        "wsgi.version": (1, 0),
-        "wsgi.input": BytesIO(),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for raw, value in scope["headers"]:
-        name = raw.decode("latin-1").upper()
-        if "_" not in name:
-            _add(environ, name.replace("-", "_"), value.decode("latin-1"))
-    environ["HTTP_X_REQUEST_ID"] = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    return environ
-
-
-def _add(environ: dict[str, Any], name: str, value: str) -> None:
-    key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
-    separator = "; " if name == "COOKIE" else ","
-    environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
+    return json_answer(status, body, head, Content_Type=PROBLEM, **headers)

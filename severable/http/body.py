@@ -16,6 +16,7 @@ from typing import Any
 from rest_framework.exceptions import APIException, ParseError
 
 from severable.api.parsers import TooLarge
+from severable.http.head import Head
 from severable.http.memory import Memory, Share
 
 SECONDS = 10.0  # for a whole body
@@ -40,12 +41,10 @@ class Bodies:
         self._seconds, self._memory = seconds, memory or Memory()
 
     @asynccontextmanager
-    async def read(
-        self, environ: dict[str, Any], limit: int, receive: Receive
-    ) -> AsyncIterator[bytes]:
+    async def read(self, head: Head, limit: int, receive: Receive) -> AsyncIterator[bytes]:
         """Yield a whole body, which uses memory of the budget until the block ends. Raises
         APIException."""
-        length = _length(environ)
+        length = _length(head)
         if length == 0:
             yield b""
             return
@@ -71,14 +70,15 @@ async def _buffered(receive: Receive, limit: int, share: Share) -> bytes | None:
     return bytes(body)
 
 
-def _length(environ: dict[str, Any]) -> int | None:
+def _length(head: Head) -> int | None:
     """Return the declared length of the body, or None if it is chunked."""
-    length, coding = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
-    if coding is None:
+    has_length, chunked = b"content-length" in head.fields, b"transfer-encoding" in head.fields
+    length, coding = head.field(b"content-length"), head.field(b"transfer-encoding")
+    if not chunked:
         if not re.fullmatch(r"[0-9]{1,18}", length or "0"):
             raise ParseError("It is not clear how long the body is.")
         return int(length or 0)
-    if length is not None or coding.strip(" \t").lower() != "chunked":
+    if has_length or coding.strip(" \t").lower() != "chunked":
         raise ParseError("It is not clear how long the body is.")
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
-from severable.api.address import is_proxied
+from severable.api.address import GATEWAY, is_proxied
 
 
 class Request(WSGIRequest):
@@ -19,7 +19,7 @@ class Request(WSGIRequest):
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
-        if "HTTP_X_FORWARDED_PROTO" in environ and not is_proxied(self):
+        if "HTTP_X_FORWARDED_PROTO" in environ and not is_proxied(self.headers.get(GATEWAY, "")):
             del environ["HTTP_X_FORWARDED_PROTO"]
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:

@@ -260,7 +260,7 @@ def test_clients_that_read_nothing_hold_little_and_not_for_ever(
     """Whoever took 1.5 MB and read nothing kept it in memory for ever."""
     monkeypatch.setattr(app, "READ_SECONDS", 0.2)
     large = Front(Threads(lambda environ, start: start("200 OK", []) or [b"x" * PART * 2]))
-    monkeypatch.setattr(large, "_response_memory", Memory(PART, free=PART))
+    monkeypatch.setattr(large.exchanges, "response_memory", Memory(PART, free=PART))
     sent: list[dict[str, Any]] = []
 
     async def never(message: dict[str, Any]) -> None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import replace
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from django.conf import settings
 from django.test import RequestFactory
 from opentelemetry import trace
@@ -35,6 +39,7 @@ from tests.api.routes import patterns
 from tests.front.asking import Answered as Answer
 from tests.front.asking import asked, scope_of
 from tests.gateway.upstream import OK, SILENCE, Upstream, upstream
+from tests.processes import ROOT
 
 CONTEXTS = sorted(set(settings.TOPOLOGY.contexts) - {"gateway"})
 POLICY = settings.TOPOLOGY.policies["orders"]
@@ -46,9 +51,9 @@ class Forwarding:
     """A front that forwards, on an event loop of its own, as a web process has it."""
 
     def __init__(self, *addresses: str) -> None:
-        self.runner = asyncio.Runner()
-        self.gateway = proxy.Gateway({"/api/orders": Asked(addresses, POLICY)}, [])
-        self.front = Front(Threads(nothing_for_django), self.gateway)
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # granian's choice
+        front = Front(Threads(nothing_for_django))
+        self.gateway = proxy.Gateway(front, {"/api/orders": Asked(addresses, POLICY)}, [])
 
     def asked(
         self, method: str = "GET", target: str = "/api/orders", body: bytes = b"", **meta: Any
@@ -69,12 +74,12 @@ class Forwarding:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def application(scope: Any, receive: Any, send: Any) -> None:
-            await self.front(scope, whole, send)
+            await self.gateway(scope, whole, send)
 
         return await asked(application, scope, [])
 
     def close(self) -> None:
-        self.runner.run(self.gateway.close())
+        self.gateway.close()
         self.runner.close()
 
 
@@ -440,6 +445,15 @@ def test_no_path_leaves_its_route(ask: Callable[..., Answer], peer: Upstream, do
     assert peer.asked == []
 
 
+@pytest.mark.parametrize("ends", ["\r\n", "\n", "\r"])
+def test_a_field_with_a_line_break_is_refused(
+    ask: Callable[..., Answer], peer: Upstream, ends: str
+) -> None:
+    """What is after it would be a field, or a request, that nobody has looked at."""
+    assert_problem(ask(HTTP_X_A=f"a{ends}X-User-Id: 1"), 400, "bad_request")
+    assert peer.asked == []
+
+
 def test_a_host_that_is_none_is_refused_here(ask: Callable[..., Answer], peer: Upstream) -> None:
     assert ask(HTTP_HOST="a, b").status == 400
     assert peer.asked == []
@@ -555,7 +569,14 @@ def test_an_answer_that_breaks_off_is_never_passed_on_as_whole(
     assert_try_again(ask(), 503, "unavailable")
 
 
-@pytest.mark.parametrize("told", [b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n", None])
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        None,
+    ],
+)
 def test_an_answer_that_cannot_be_passed_on_is_a_502(
     ask: Callable[..., Answer], peer: Upstream, monkeypatch: pytest.MonkeyPatch, told: bytes | None
 ) -> None:
@@ -563,6 +584,34 @@ def test_an_answer_that_cannot_be_passed_on_is_a_502(
     peer.answer = told or OK
 
     assert_try_again(ask(), 502, "bad_gateway")
+
+
+def test_an_interim_answer_is_not_the_answer(ask: Callable[..., Answer], peer: Upstream) -> None:
+    peer.answer = b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + OK
+    answer = ask()
+
+    assert (answer.status, answer.body, answer.all("X-Early")) == (200, b"ok", [])
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b"ok"), ("HEAD", b"")])
+def test_what_follows_an_answer_is_not_the_next_answer(
+    ask: Callable[..., Answer], peer: Upstream, method: str, body: bytes
+) -> None:
+    """On a kept connection it would be the answer to the next client's request."""
+    peer.answer = OK[: -len(b"ok")] + body + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    for _ in range(3):
+        assert ask(method).body == body
+    assert peer.connections == 3
+
+
+@pytest.mark.parametrize("value", [b"a\x01b", b"a\x00b", b"x" * 1_000_000])
+def test_a_head_that_no_server_may_send_is_a_503(
+    ask: Callable[..., Answer], peer: Upstream, value: bytes
+) -> None:
+    """A server in front of this one may read a control character as the end of a field."""
+    peer.answer = b"HTTP/1.1 200 OK\r\nX-A: " + value + b"\r\nContent-Length: 0\r\n\r\n"
+
+    assert_try_again(ask(), 503, "unavailable")
 
 
 def test_failures_leave_no_connection_taken(
@@ -649,7 +698,7 @@ def test_a_frozen_peer_takes_a_share_of_the_house_only(
             assert 0 < len(frozen.asked) <= POLICY.concurrency
             frozen.stopped.set()
             await asyncio.gather(*asked)
-            await other.gateway.close()
+            other.gateway.close()
             return refused, [*others, live]
 
         refused, others = gateway.runner.run(attack())
@@ -661,13 +710,39 @@ def test_the_gateway_waits_longer_than_an_order_may_take() -> None:
     assert settings.TOPOLOGY.timeout + asking.MORE_SECONDS > WAIT_SECONDS
 
 
+def loaded_by(placement: str, deployment: str) -> set[str]:
+    """The modules of forwarding that a web process of this deployment loads."""
+    code = (
+        "import sys, django; from severable.config.environment import load_settings;"
+        "load_settings(); django.setup(set_prefix=False);"
+        "from severable.http.serving import behind_proxies; behind_proxies(None);"
+        "print(*sys.modules)"
+    )
+    place = {"SHOP_PLACEMENT": placement, "SHOP_DEPLOYMENT": deployment}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **place, "DJANGO_SETTINGS_MODULE": "shop.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split()) & {"httptools", "apps.gateway.proxy", "apps.gateway.upstream"}
+
+
+def test_only_a_deployment_that_forwards_loads_what_forwards() -> None:
+    assert loaded_by("one", "shop") == loaded_by("split", "orders") == set()
+    assert len(loaded_by("split", "gateway")) == 3
+
+
 # Which paths
 
 
 def gateway_of(placement: str, deployment: str) -> proxy.Gateway:
     shop = settings.TOPOLOGY
     upstreams = proxy.upstreams(shop, placement, shop.deployment(placement, deployment))
-    return proxy.Gateway(upstreams, import_module("apps.gateway.urls").urlpatterns)
+    front = Front(Threads(nothing_for_django))
+    return proxy.Gateway(front, upstreams, import_module("apps.gateway.urls").urlpatterns)
 
 
 def peer_of(gateway: proxy.Gateway, asked: str) -> str | None:
@@ -750,7 +825,7 @@ def loaded(folder: Path, routes: list[str]) -> topology.Topology:
 def test_only_what_runs_elsewhere_is_forwarded(tmp_path: Path) -> None:
     mixed = loaded(tmp_path, ["/api/b", "/api/a/of-b"])
     found = proxy.upstreams(mixed, "mixed", mixed.deployment("mixed", "front"))
-    gateway = proxy.Gateway(found, [])
+    gateway = proxy.Gateway(Front(Threads(nothing_for_django)), found, [])
 
     assert sorted(found) == ["/api/a/of-b", "/api/b"]
     assert peer_of(gateway, "/api/b/1") == peer_of(gateway, "/api/a/of-b/1") == "back:1"

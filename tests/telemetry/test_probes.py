@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
-from severable.http import Answer, Front
+from apps.gateway.proxy import Gateway
+from apps.gateway.upstream import Upstream
+from severable.http import Front
 from severable.http.threads import Threads
 from tests.front.asking import asked, scope_of
 
 PROBES = ["/health/live", "/health/ready", "/metrics"]
 POD = "10.244.1.7:8000"
-
-
-class Everything:
-    """A gateway that forwards all that it is asked."""
-
-    def route(self, environ: dict[str, Any]) -> Callable[[bytes], Awaitable[Answer]]:
-        async def elsewhere(body: bytes) -> Answer:
-            return Answer(502, [])
-
-        return elsewhere
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.mark.django_db
@@ -47,8 +35,9 @@ def here(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 @pytest.mark.parametrize("path", PROBES)
-def test_a_gateway_forwards_no_probe(path: str) -> None:
+def test_a_gateway_forwards_no_probe(path: str, settings: Any) -> None:
     """The health of another deployment says nothing about this process."""
-    front = Front(Threads(here), Everything())
-    answer = asyncio.run(asked(front, scope_of("GET", path, [("Host", POD)]), []))
+    elsewhere = Upstream(("no.such.invalid:1",), settings.TOPOLOGY.policies["orders"])
+    gateway = Gateway(Front(Threads(here)), {"/health": elsewhere, "/metrics": elsewhere}, [])
+    answer = asyncio.run(asked(gateway, scope_of("GET", path, [("Host", POD)]), []))
     assert answer.status == 200
