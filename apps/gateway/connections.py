@@ -1,7 +1,7 @@
 """HTTP/1.1 connections to one address of a context, on the event loop.
 
 aiohttp's client would take more time for a request than all the rest of the gateway
-(docs/decisions/0021-the-gateways-client.md).
+(docs/decisions/0021-forwarding-and-threads.md).
 """
 
 from __future__ import annotations

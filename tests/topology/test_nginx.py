@@ -134,7 +134,7 @@ def test_every_header_that_the_code_reads_is_passed_on() -> None:
     read = re.compile(
         r'request\.headers(?:\.get\(|\[)\s*"([\w-]+)"|"([\w-]+)" (?:not )?in request\.h'
     )
-    sources = [*(ROOT / "apps").rglob("*.py"), *(ROOT / "shop/api").rglob("*.py")]
+    sources = [*(ROOT / "apps").rglob("*.py"), *(ROOT / "severable/api").rglob("*.py")]
     found = {a or b for source in sources for a, b in read.findall(source.read_text())}
     assert {"Idempotency-Key", "Prefer"} <= found
     assert {name.lower() for name in found} - {name.lower() for name in nginx.PASSED} == set()
