@@ -103,15 +103,15 @@ def _publish_and_check() -> None:
 
 
 def test_every_event_and_every_handler_is_there() -> None:
-    told = read().events
-    assert set(DOCUMENT["channels"]) == set(MESSAGES) == {event.type for event in told}
+    published = read().events
+    assert set(DOCUMENT["channels"]) == set(MESSAGES) == {event.type for event in published}
     operations = DOCUMENT["operations"]
     receive = {name for name, one in operations.items() if one["action"] == "receive"}
     here = {f"{h.name}.{h.type.partition('.')[2]}" for h in handlers.registered()}
     assert here <= receive
     # In other placements, deployments hear what ends the answers that they keep.
     assert {name.partition(".")[0] for name in receive - here} == {"cache"}
-    assert len(operations) == len(told) + len(receive)
+    assert len(operations) == len(published) + len(receive)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -168,7 +168,7 @@ def test_every_kind_of_field_is_as_proto3s_json_has_it(letter: Any, content: Any
             Draft7Validator(schema).validate(to_json(message) | wrong)
 
 
-def test_what_contracts_say_in_words_is_told() -> None:
+def test_comments_of_contracts_are_descriptions() -> None:
     total = DOCUMENT["components"]["schemas"]["order.OrderPaid"]["properties"]["total"]
     assert total["description"] == "minor units"
     assert "notifications.tell_paid" in MESSAGES["order.OrderPaid"]["description"]

@@ -1,4 +1,4 @@
-"""The picture of who asks whom and who tells what to whom is whole, and is what the code does."""
+"""The picture of calls and events between contexts is complete, and is what the code does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from severable.rpc import stub
 """
 LINE = re.compile(
     r"flowchart LR"
-    r"|    nobody\(\[nobody\]\)"
+    r"|    none\(\[no subscriber\]\)"
     r"|    [a-z]+ -->\|[A-Za-z]+(<br/>[A-Za-z]+)*\| [a-z]+"
     r"|    [a-z]+ -\.->\|[A-Za-z]+(<br/>[A-Za-z]+)*\| [a-z]+"
 )
@@ -42,11 +42,11 @@ def document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def flow_of(folder: Path, code: str, *heard: handlers.Handler) -> flow.Flow:
-    """The flow of a shop in which orders is this code, and all others are empty."""
+def flow_of(folder: Path, code: str, *subscribed: handlers.Handler) -> flow.Flow:
+    """Return the flow of a shop in which orders has this code, and the other contexts have none."""
     (folder / "orders").mkdir()
     (folder / "orders" / "services.py").write_text(IMPORTS + code)
-    return flow.read(folder, settings.TOPOLOGY, heard)
+    return flow.read(folder, settings.TOPOLOGY, subscribed)
 
 
 def printed(*options: str) -> str:
@@ -91,18 +91,18 @@ def test_every_call_is_in_a_contract() -> None:
         assert call.method in {method.name for service in services for method in service.methods}
 
 
-def test_every_event_of_a_contract_is_recorded_by_its_context() -> None:
+def test_every_event_of_a_contract_is_published_by_its_context() -> None:
     """Else the contract promises what never happens, or the picture leaves it out."""
     promised = {
         (settings.TOPOLOGY.context_of(package).name, event)
         for package in PACKAGES
         for event in events_of(package)
     }
-    assert {(told.teller, told.type) for told in command.read().events} == promised
+    assert {(event.publisher, event.type) for event in command.read().events} == promised
 
 
 def test_every_handler_is_shown() -> None:
-    shown = [name for told in command.read().events for name in told.handlers]
+    shown = [name for event in command.read().events for name in event.handlers]
     caches = [
         f"cache.{event}" for entry in settings.TOPOLOGY.cached for event in entry.invalidated_by
     ]
@@ -130,38 +130,43 @@ def test_a_call_is_found_however_it_is_written(tmp_path: Path, code: str) -> Non
     ],
 )
 def test_an_event_is_found_however_it_is_written(tmp_path: Path, code: str) -> None:
-    assert flow_of(tmp_path, code).events == (flow.Told("orders", "order.OrderPaid", ()),)
+    assert flow_of(tmp_path, code).events == (flow.Publication("orders", "order.OrderPaid", ()),)
 
 
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        ("def f(): ask(stub(UserServiceStub))", "orders/services.py:6: which call?"),
-        ("def f(x): stub(x).GetUser(1)", "orders/services.py:6: which call?"),
-        ("def f(event): append(event, stream='s')", "orders/services.py:6: which event?"),
+        ("def f(): ask(stub(UserServiceStub))", "orders/services.py:6: this call is not stub("),
+        ("def f(x): stub(x).GetUser(1)", "orders/services.py:6: this call is not stub("),
+        (
+            "def f(event): append(event, stream='s')",
+            "services.py:6: this event is not append(",
+        ),
     ],
 )
-def test_what_cannot_be_seen_is_an_error(tmp_path: Path, code: str, complaint: str) -> None:
+def test_a_call_or_event_in_another_form_is_an_error(
+    tmp_path: Path, code: str, complaint: str
+) -> None:
     with pytest.raises(flow.FlowError, match=re.escape(complaint)):
         flow_of(tmp_path, code)
 
 
-def test_a_handler_of_what_nobody_records_is_an_error(tmp_path: Path) -> None:
+def test_a_handler_of_an_unpublished_event_is_an_error(tmp_path: Path) -> None:
     waiting = handlers.Handler("users.wait", "users", "order.OrderPaid", print, ())
-    with pytest.raises(flow.FlowError, match=r"users\.wait waits for order\.OrderPaid"):
+    with pytest.raises(flow.FlowError, match=r"users\.wait subscribes to order\.OrderPaid"):
         flow_of(tmp_path, "", waiting)
 
 
-def test_an_event_that_nobody_hears_is_shown(tmp_path: Path) -> None:
-    unheard = flow_of(tmp_path, "def f(): append(pb.OrderPaid(), stream='order-1')")
-    assert "orders tells OrderPaid to nobody" in flow.text(unheard)
-    assert "    orders -.->|OrderPaid| nobody" in flow.mermaid(unheard)
+def test_an_event_without_subscriber_is_shown(tmp_path: Path) -> None:
+    found = flow_of(tmp_path, "def f(): append(pb.OrderPaid(), stream='order-1')")
+    assert "orders publishes OrderPaid to no handler" in flow.text(found)
+    assert "    orders -.->|OrderPaid| none" in flow.mermaid(found)
 
 
 def test_the_text_names_calls_and_handlers() -> None:
     lines = printed().splitlines()
-    assert "orders asks inventory: Release, Reserve" in lines
-    assert "payments tells PaymentRefunded to orders.cancel_refunded" in lines
+    assert "orders calls inventory: Release, Reserve" in lines
+    assert "payments publishes PaymentRefunded to orders.cancel_refunded" in lines
 
 
 def test_the_picture_is_well_formed() -> None:

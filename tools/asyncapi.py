@@ -1,7 +1,8 @@
-"""The AsyncAPI 3 document of all events: who tells them, who hears them, and how they look.
+"""The AsyncAPI 3 document of all events: their publishers, subscribers and schemas.
 
-Events travel as Celery's task messages (protocol 2); the event is the task's one argument, in
-proto3's JSON form. The shapes come from the contracts' descriptors, the words from their comments.
+Events travel as Celery's task messages (protocol 2); a list of events is the
+task's one argument, in proto3's JSON form. The schemas come from the contracts' descriptors, the
+descriptions from their comments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from severable.events.delivery import TASK
 from severable.events.queues import EVENTS
 from severable.events.relay import MAX_BATCH
 from severable.protos import events_pb2
-from tools.flow import Flow, Told
+from tools.flow import Flow, Publication
 
 Schema = dict[str, Any]
 Comments = dict[str, str]
@@ -39,7 +40,7 @@ WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": "^-?[0-9.]+s$"},
 }
-# The parts of a descriptor that have comments worth telling, by their field numbers.
+# The parts of a descriptor whose comments are in the document, by their field numbers.
 PARTS = {
     "FileDescriptorProto": {4: "message_type", 5: "enum_type"},
     "DescriptorProto": {2: "field", 3: "nested_type", 4: "enum_type"},
@@ -47,7 +48,7 @@ PARTS = {
 }
 HEADERS: Schema = {
     "type": "object",
-    "description": "Those of Celery's message protocol 2.",
+    "description": "The headers of Celery's message protocol 2.",
     "properties": {
         "task": {"const": TASK},
         "id": {"type": "string", "format": "uuid", "description": "The event's id."},
@@ -57,41 +58,41 @@ HEADERS: Schema = {
 
 
 def document(flow: Flow, contracts: FileDescriptorSet) -> Schema:
-    """The document. The contracts must have their source info, for the comments."""
+    """Return the document. The contracts must have their source info, for the comments."""
     comments = dict(_comments(contracts))
-    types = [descriptor_pool.Default().FindMessageTypeByName(told.type) for told in flow.events]
+    types = [descriptor_pool.Default().FindMessageTypeByName(event.type) for event in flow.events]
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Events of the shop",
             "version": "1",
-            "description": "What the shop's contexts tell each other. Made from the contracts and "
-            "the code: `manage.py asyncapi --write`.",
+            "description": "The events between the contexts, generated from the contracts and the "
+            "code: `manage.py asyncapi --write`.",
         },
         "defaultContentType": "application/json",
-        "channels": {told.type: _channel(told) for told in flow.events},
+        "channels": {event.type: _channel(event) for event in flow.events},
         "operations": {
-            **{f"record.{told.type}": _operation("send", told.type) for told in flow.events},
+            **{f"publish.{event.type}": _operation("send", event.type) for event in flow.events},
             **{
-                f"{handler}.{told.name}": _operation("receive", told.type)
-                for told in flow.events
-                for handler in told.handlers
+                f"{handler}.{event.name}": _operation("receive", event.type)
+                for event in flow.events
+                for handler in event.handlers
             },
         },
         "components": {
-            "messages": {told.type: _message(told, comments) for told in flow.events},
+            "messages": {event.type: _message(event, comments) for event in flow.events},
             "schemas": {"headers": HEADERS}
             | schemas([events_pb2.Event.DESCRIPTOR, *types], comments),
         },
     }
 
 
-def _channel(told: Told) -> Schema:
+def _channel(event: Publication) -> Schema:
     exchange = {"name": EVENTS, "type": "topic", "durable": True, "vhost": "/"}
     return {
-        "address": told.type,
-        "title": f"{told.teller} tells {told.name}",
-        "messages": {told.name: {"$ref": f"#/components/messages/{told.type}"}},
+        "address": event.type,
+        "title": f"{event.publisher} publishes {event.name}",
+        "messages": {event.name: {"$ref": f"#/components/messages/{event.type}"}},
         "bindings": {"amqp": {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}},
     }
 
@@ -106,31 +107,32 @@ def _operation(action: str, event: str) -> Schema:
     }
 
 
-def _message(told: Told, comments: Comments) -> Schema:
-    heard = ", ".join(told.handlers) or "nobody"
-    words = [comments.get(told.type, ""), f"Told by {told.teller}, heard by {heard}."]
+def _message(event: Publication, comments: Comments) -> Schema:
+    handlers = ", ".join(event.handlers) or "no handler"
+    published = f"Published by {event.publisher}, subscribed to by {handlers}."
+    description = [comments.get(event.type, ""), published]
     data = {
         "contentMediaType": "application/json",
-        "contentSchema": {"$ref": f"#/components/schemas/{told.type}"},
+        "contentSchema": {"$ref": f"#/components/schemas/{event.type}"},
     }
-    event = {
+    envelope = {
         "allOf": [{"$ref": f"#/components/schemas/{events_pb2.Event.DESCRIPTOR.full_name}"}],
-        "properties": {"type": {"const": told.type}, "data": data},
+        "properties": {"type": {"const": event.type}, "data": data},
     }
-    together = {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH}
+    events = {"type": "array", "items": envelope, "minItems": 1, "maxItems": MAX_BATCH}
     return {
-        "name": told.type,
-        "title": told.name,
-        "description": "\n\n".join(filter(None, words)),
+        "name": event.type,
+        "title": event.name,
+        "description": "\n\n".join(filter(None, description)),
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/headers"},
         "correlationId": {"location": "$message.payload#/0/0/0/correlationid"},
         "payload": {
             "type": "array",
-            "description": "The task's arguments, of which the events that travel together are the "
-            "only one; its keyword arguments; and what Celery puts beside them.",
+            "description": "The task's arguments, of which a list of events is the only one; its "
+            "keyword arguments; and Celery's own options.",
             "items": [
-                {"type": "array", "items": [together], "minItems": 1, "maxItems": 1},
+                {"type": "array", "items": [events], "minItems": 1, "maxItems": 1},
                 {"type": "object", "maxProperties": 0},
                 {"type": "object"},
             ],
@@ -143,7 +145,7 @@ def _message(told: Told, comments: Comments) -> Schema:
 def schemas(
     messages: Iterable[Descriptor | EnumDescriptor], comments: Comments
 ) -> dict[str, Schema]:
-    """The JSON schema of each message and of all that they consist of, by their full names."""
+    """Return the JSON schemas of messages and of all that they contain, by their full names."""
     left, found = list(messages), dict[str, Schema]()
     while left:
         one = left.pop()
@@ -164,13 +166,13 @@ def _parts(message: Descriptor) -> Iterator[Descriptor | EnumDescriptor]:
 
 
 def _map_value(field: FieldDescriptor) -> FieldDescriptor | None:
-    """The values of a map; None for what is none."""
+    """Return the field with a map's values, or None if the field is not a map."""
     entry = field.message_type
     return entry.fields[1] if entry and entry.GetOptions().map_entry else None
 
 
 def _object(message: Descriptor, comments: Comments) -> Schema:
-    """A message as `to_json` writes it: fields without presence are always there."""
+    """Return the schema of a message as `to_json` writes it, with all fields without presence."""
     return {
         "type": "object",
         "properties": {
@@ -204,16 +206,16 @@ def _value(field: FieldDescriptor) -> Schema:
 def _described(schema: Schema, comments: Comments, name: str) -> Schema:
     if name not in comments:
         return dict(schema)
-    if "$ref" in schema:  # beside a reference nothing else counts
+    if "$ref" in schema:  # keywords beside a $ref are ignored
         return {"allOf": [schema], "description": comments[name]}
     return schema | {"description": comments[name]}
 
 
 def _comments(contracts: FileDescriptorSet) -> Iterator[tuple[str, str]]:
-    """The comment of each message and field, by its full name.
+    """Yield the full name and the comment of each message and field.
 
-    A place in a file is a path of field numbers and indexes of its descriptor: (4, 0, 2, 1) is
-    the second field (2) of the first message (4).
+    A location is a path of field numbers and indexes of the file's descriptor: (4, 0, 2, 1) is the
+    second field (2) of the first message (4).
     """
     for file in contracts.file:
         for place in file.source_code_info.location:
@@ -224,7 +226,7 @@ def _comments(contracts: FileDescriptorSet) -> Iterator[tuple[str, str]]:
 
 
 def _name(file: Any, path: list[int]) -> str:
-    """The full name of a message, an enum, a field or a value; "" for all else in a file."""
+    """Return the full name of a message, an enum, a field or a value; "" for anything else."""
     names, one = [file.package], file
     for kind, index in zip(path[::2], path[1::2], strict=False):
         parts = PARTS.get(one.DESCRIPTOR.name, {})

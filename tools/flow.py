@@ -1,7 +1,7 @@
 """Calls and events between contexts, read from the code of the contexts and their handlers.
 
-The code is read, not run: a call is `stub(XStub).Method`, an event is `record(SomeEvent(...))`.
-What is written so that it cannot be seen is an error, so that the picture is whole.
+The code is parsed, not run: a call is `stub(XStub).Method(...)`, an event `append(SomeEvent(...))`.
+A call or an event in another form is an error, so that the flow is complete.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from severable.events.handlers import Handler
 from severable.topology import Topology
 
 STUBS = ("severable.rpc.stub", "severable.caching.cached_stub")
-RECORD = "severable.events.append"
+APPEND = "severable.events.append"
+NONE = "none"  # the node for events without a subscriber
 BEGIN, END = "<!-- flow -->", "<!-- /flow -->"
 
 
 class FlowError(Exception):
-    """The flow cannot be seen whole. The text says where."""
+    """A call, event or handler that cannot be part of the flow. The text has its place."""
 
 
 @dataclass(frozen=True, order=True)
@@ -35,21 +36,21 @@ class Call:
 
 
 @dataclass(frozen=True, order=True)
-class Told:
-    """A type of event that a context records, and the names of the handlers that hear it."""
+class Publication:
+    """A type of event, the context that publishes it and the handlers that subscribe to it."""
 
-    teller: str
+    publisher: str
     type: str  # such as "order.OrderPaid"
     handlers: tuple[str, ...]  # such as "inventory.sell_what_was_held"
 
     @property
     def name(self) -> str:
-        """The event without its package, such as "OrderPaid"."""
+        """Return the type without its package, such as "OrderPaid"."""
         return self.type.rpartition(".")[2]
 
     @property
-    def hearers(self) -> tuple[str, ...]:
-        """The contexts that hear it."""
+    def subscribers(self) -> tuple[str, ...]:
+        """Return the contexts of its handlers."""
         return tuple(sorted({handler.partition(".")[0] for handler in self.handlers}))
 
 
@@ -58,56 +59,56 @@ class Flow:
     """All calls and all events."""
 
     calls: tuple[Call, ...]
-    events: tuple[Told, ...]
+    events: tuple[Publication, ...]
 
 
 def read(apps: Path, topology: Topology, handlers: Iterable[Handler]) -> Flow:
-    """The flow between the contexts whose code is under a folder.
+    """Return the flow between the contexts whose code is under a folder.
 
-    Raises FlowError for a call or an event that cannot be seen in the code, and for a handler of
-    an event that nobody records.
+    Raises FlowError for a call or an event in another form, and for a handler of an event that no
+    context publishes.
     """
     calls: set[Call] = set()
-    recorded: set[tuple[str, str]] = set()
+    appended: set[tuple[str, str]] = set()
     for context in topology.contexts:
         for source in _sources(apps / context):
             for package, method in source.calls():
                 calls.add(Call(context, topology.context_of(package).name, method))
-            recorded |= {(context, type) for type in source.events()}
-    heard = _heard(handlers, {type for _, type in recorded})
-    events = {Told(teller, type, heard.get(type, ())) for teller, type in recorded}
+            appended |= {(context, type) for type in source.events()}
+    subscribed = _by_type(handlers, {type for _, type in appended})
+    events = {Publication(context, type, subscribed.get(type, ())) for context, type in appended}
     return Flow(tuple(sorted(calls)), tuple(sorted(events)))
 
 
 def text(flow: Flow) -> str:
-    """The flow, to be read in a terminal."""
-    asks = [
-        f"{caller} asks {callee}: {', '.join(methods)}" for caller, callee, methods in _asks(flow)
+    """Return the flow as text for a terminal."""
+    calls = [
+        f"{caller} calls {callee}: {', '.join(methods)}" for caller, callee, methods in _calls(flow)
     ]
-    tells = [
-        f"{told.teller} tells {told.name} to {', '.join(told.handlers) or 'nobody'}"
-        for told in flow.events
+    events = [
+        f"{event.publisher} publishes {event.name} to {', '.join(event.handlers) or 'no handler'}"
+        for event in flow.events
     ]
-    return "\n".join([*asks, "", *tells])
+    return "\n".join([*calls, "", *events])
 
 
 def mermaid(flow: Flow) -> str:
-    """The flow as a mermaid flowchart: calls are solid, events dotted."""
-    asks = [
+    """Return the flow as a mermaid flowchart: calls are solid, events dotted."""
+    calls = [
         f"    {caller} -->|{'<br/>'.join(methods)}| {callee}"
-        for caller, callee, methods in _asks(flow)
+        for caller, callee, methods in _calls(flow)
     ]
-    tells = [
-        f"    {teller} -.->|{'<br/>'.join(names)}| {hearer}"
-        for teller, hearer, names in _tells(flow)
+    events = [
+        f"    {publisher} -.->|{'<br/>'.join(names)}| {subscriber}"
+        for publisher, subscriber, names in _events(flow)
     ]
-    return "\n".join(["flowchart LR", "    nobody([nobody])", *asks, *tells])
+    return "\n".join(["flowchart LR", f"    {NONE}([no subscriber])", *calls, *events])
 
 
 def embedded(document: str, flow: Flow) -> str:
-    """A document with the mermaid flowchart between its two markers.
+    """Return a document with the mermaid flowchart between its two markers.
 
-    Raises FlowError where the markers are missing.
+    Raises FlowError if a marker is missing.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -116,28 +117,28 @@ def embedded(document: str, flow: Flow) -> str:
     return f"{before}{begin}\n```mermaid\n{mermaid(flow)}\n```\n{end}{after}"
 
 
-def _asks(flow: Flow) -> Iterator[tuple[str, str, list[str]]]:
+def _calls(flow: Flow) -> Iterator[tuple[str, str, list[str]]]:
     for (caller, callee), calls in groupby(flow.calls, lambda call: (call.caller, call.callee)):
         yield caller, callee, [call.method for call in calls]
 
 
-def _tells(flow: Flow) -> Iterator[tuple[str, str, list[str]]]:
-    pairs = sorted(
-        (told.teller, hearer, told.name)
-        for told in flow.events
-        for hearer in told.hearers or ("nobody",)
+def _events(flow: Flow) -> Iterator[tuple[str, str, list[str]]]:
+    edges = sorted(
+        (event.publisher, subscriber, event.name)
+        for event in flow.events
+        for subscriber in event.subscribers or (NONE,)
     )
-    for (teller, hearer), told in groupby(pairs, lambda pair: pair[:2]):
-        yield teller, hearer, [name for _, _, name in told]
+    for (publisher, subscriber), group in groupby(edges, lambda edge: edge[:2]):
+        yield publisher, subscriber, [name for _, _, name in group]
 
 
-def _heard(handlers: Iterable[Handler], recorded: set[str]) -> dict[str, tuple[str, ...]]:
-    heard: dict[str, tuple[str, ...]] = {}
+def _by_type(handlers: Iterable[Handler], appended: set[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
     for handler in sorted(handlers, key=lambda handler: handler.name):
-        if handler.type not in recorded:
-            raise FlowError(f"{handler.name} waits for {handler.type}, which nobody records")
-        heard[handler.type] = (*heard.get(handler.type, ()), handler.name)
-    return heard
+        if handler.type not in appended:
+            raise FlowError(f"{handler.name} subscribes to {handler.type}, which is not published")
+        found[handler.type] = (*found.get(handler.type, ()), handler.name)
+    return found
 
 
 def _sources(context: Path) -> Iterator[_Source]:
@@ -155,7 +156,7 @@ class _Source:
         self._imports = dict(_imports(self._tree))
 
     def calls(self) -> Iterator[tuple[str, str]]:
-        """(proto package, method) of every call to another context."""
+        """Yield the proto package and the method of every call to another context."""
         for call in self._calls_of(*STUBS):
             package, is_stub, _ = self._name(call.args[0]).partition("_pb2_grpc.")
             methods = self._attributes(call)
@@ -164,8 +165,8 @@ class _Source:
             yield from ((package.removeprefix("protos."), method) for method in methods)
 
     def events(self) -> Iterator[str]:
-        """The type of every event that is recorded."""
-        for call in self._calls_of(RECORD):
+        """Yield the type of every event that is appended."""
+        for call in self._calls_of(APPEND):
             classes = self._messages(call.args[0])
             if not classes:
                 raise self._unseen(call, "event", "append(SomeEvent(...))")
@@ -177,8 +178,7 @@ class _Source:
                 yield node
 
     def _name(self, node: ast.AST | None) -> str:
-        """Return what a name stands for, such as "protos.order_pb2.OrderPaid" for
-        `pb.OrderPaid`."""
+        """Return the full name of an expression: "protos.order_pb2.OrderPaid" of `pb.OrderPaid`."""
         if isinstance(node, ast.Name):
             return self._imports.get(node.id, node.id)
         if isinstance(node, ast.Attribute):
@@ -186,7 +186,7 @@ class _Source:
         return ""
 
     def _attributes(self, value: ast.Call) -> set[str]:
-        """Return the attributes of a value that are used, at once or through a variable."""
+        """Return the attributes of a value that the code uses, directly or through a variable."""
         found = {node.attr for node in self._all_attributes if node.value is value}
         for function in self._functions:
             names = {name for name, assigned in _assigned(function) if assigned is value}
@@ -200,8 +200,8 @@ class _Source:
         return found
 
     def _messages(self, node: ast.AST) -> set[str]:
-        """The contract's messages that an expression may be: made here, or by a function of this
-        file that says what it returns, or taken from a variable."""
+        """Return the messages that an expression may be: a constructor's, a variable's, or those
+        of a function in this file with an annotated return type."""
         made = node if isinstance(node, ast.Call) else None
         names = {self._name(made.func)} if made else set()
         for function in self._functions:
@@ -223,7 +223,7 @@ class _Source:
 
     def _unseen(self, node: ast.Call, what: str, instead: str) -> FlowError:
         place = "/".join(self._file.parts[-3:])
-        return FlowError(f"{place}:{node.lineno}: which {what}? Write {instead}")
+        return FlowError(f"{place}:{node.lineno}: this {what} is not {instead}")
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -42,11 +42,11 @@ MAKE_ENV = "python -m severable.keys --env > .env"
 INTRODUCTION = """\
 # `docker compose up` runs the placement that COMPOSE_PROFILES names; docs/deploy.md says how.
 #
-# x-process is what all processes of the shop have, x-web and so on what those of one kind have
-# besides. x-environment is what all are told, x-placement-* where the others are, and what follows
-# that what the processes of one deployment are told besides.
+# x-process is shared by all processes of the shop, x-web and so on by those of one kind.
+# x-environment has the variables of all processes, x-placement-* the addresses of the deployments,
+# and those after it the variables of one deployment.
 """
-BLOCK = re.compile(r"^(?=\S|  \S+:\n    <<)", re.MULTILINE)  # where one begins
+BLOCK = re.compile(r"^(?=\S|  \S+:\n    <<)", re.MULTILINE)  # the start of a service
 PROBE = (
     "from urllib.request import urlopen; "  # it raises if the answer is 503
     f"urlopen('http://127.0.0.1:{HTTP_PORT}{READY}', timeout=4)"
@@ -55,7 +55,7 @@ HEALTH = {"interval": "10s", "timeout": "5s", "retries": 3, "start_period": "60s
 
 
 def render(topology: Topology) -> dict[str, str]:
-    """Return docker-compose.yml, and what Prometheus reads in each placement, by their paths."""
+    """Return docker-compose.yml and the configuration of Prometheus per placement, by path."""
     text = re.sub(BLOCK, "\n", dump(_document(topology)))
     return {PATH: INTRODUCTION + text, **prometheus.render(topology)}
 
@@ -110,19 +110,19 @@ def _processes(
     topology: Topology, deploy: Deploy, edge: Edge, server: Anchor
 ) -> Iterator[tuple[str, str, Service]]:
     """Yield the name, the kind and the service of each process of each placement."""
-    everybody = Anchor("environment", _everybody(edge))
+    common = Anchor("environment", _common(edge))
     for placement in topology.placements:
-        told = _told(topology, placement, everybody)
+        environments = _environments(topology, placement, common)
         for workload in workloads(topology, placement, _site(topology, placement)):
             deployment = workload.deployment.name
             job = f"{placement}-{deployment}-{PREPARE}"
             service = {
                 MERGE: server,
                 "image": deploy.image,
-                # Compose starts processes again if this has changed, not if a mounted file has.
+                # Compose restarts processes if a label has changed, but not if a mounted file has.
                 "labels": {"topology": sha256(repr(topology).encode()).hexdigest()[:12]},
                 "profiles": [placement],
-                **_process(workload, told[deployment]),
+                **_process(workload, environments[deployment]),
             }
             if workload.kind == "web":
                 yield job, PREPARE, service | _preparing(service)
@@ -130,7 +130,7 @@ def _processes(
             yield f"{placement}-{workload.name}", workload.kind, service
 
 
-def _process(workload: Workload, told: Anchor) -> Service:
+def _process(workload: Workload, environment: Anchor) -> Service:
     web, process = workload.kind == "web", workload.process
     limits = {"cpus": f"{process.cpu_limit:g}", "memory": f"{process.memory}M"}
     probe = ["python", "-c", PROBE] if web else list(workload.probe)
@@ -140,7 +140,10 @@ def _process(workload: Workload, told: Anchor) -> Service:
         "tmpfs": WRITTEN,
         "volumes": [f"./topology.toml:{TOPOLOGY}:ro"],
         "command": list(workload.command),
-        "environment": {MERGE: told, **_beyond(workload.environment, _flat(told))},
+        "environment": {
+            MERGE: environment,
+            **_beyond(workload.environment, _flat(environment)),
+        },
         "healthcheck": {"test": ["CMD", *probe], **HEALTH},
         "deploy": {"replicas": process.replicas, "resources": {"limits": limits}},
         "stop_grace_period": f"{workload.grace}s",
@@ -164,20 +167,20 @@ def _preparing(web: Service) -> Service:
     }
 
 
-def _told(topology: Topology, placement: str, everybody: Anchor) -> dict[str, Anchor]:
-    """Return the environment of each deployment, made of what all are told and of its own."""
-    where, deployments = _site(topology, placement), topology.deployments(placement)
-    told = {d.name: environment(topology, placement, d, where) for d in deployments}
-    here = Anchor(f"placement-{placement}", _shared(told.values()))
+def _environments(topology: Topology, placement: str, common: Anchor) -> dict[str, Anchor]:
+    """Return the environment of each deployment: the common variables and its own."""
+    addresses, deployments = _site(topology, placement), topology.deployments(placement)
+    found = {d.name: environment(topology, placement, d, addresses) for d in deployments}
+    shared = Anchor(f"placement-{placement}", _shared(found.values()))
     for deployment in deployments:
         names = (*settings(topology, deployment), *secrets(topology, deployment))
-        told[deployment.name] |= {name: everybody.get(name, required(name)) for name in names}
+        found[deployment.name] |= {name: common.get(name, required(name)) for name in names}
     return {
         name: Anchor(
             f"{placement}-{name}",
-            {MERGE: [everybody, here], **_beyond(_beyond(own, everybody), here)},
+            {MERGE: [common, shared], **_beyond(_beyond(own, common), shared)},
         )
-        for name, own in told.items()
+        for name, own in found.items()
     }
 
 
@@ -186,8 +189,8 @@ def _site(topology: Topology, placement: str) -> Site:
     return site(topology, placement, name, name)
 
 
-def _everybody(edge: Edge) -> dict[str, str]:
-    """Return what every process is told, of which the operator sets some."""
+def _common(edge: Edge) -> dict[str, str]:
+    """Return the variables of all processes. The operator may set those with `${...}`."""
     return {
         "SHOP_TOPOLOGY": TOPOLOGY,
         "SHOP_ENV": "${SHOP_ENV:-production}",

@@ -145,7 +145,7 @@ def _limits(edge: Edge) -> dict[str, object]:
         "body_timeout": f"{edge.body_timeout * 1000:.0f}ms",
         "timeout": f"{edge.timeout * 1000:.0f}ms",
         "send_timeout": f"{READ_SECONDS:.0f}s",
-        # nginx sends no POST and no PATCH twice unless it is told to.
+        # nginx does not retry POST and PATCH by default.
         "next_upstream": again if edge.retries else "off",
         "proxies": edge.proxies,
     }

@@ -100,7 +100,7 @@ def _arguments(deployment: Deployment, kind: str) -> list[str]:
 def environment(
     topology: Topology, placement: str, deployment: Deployment, site: Site
 ) -> dict[str, str]:
-    """Return what all processes of a deployment are told: who they are, and where others are."""
+    """Return the variables of a deployment: its name, and the addresses of all deployments."""
     found = {
         "SHOP_PLACEMENT": placement,
         "SHOP_DEPLOYMENT": deployment.name,

@@ -44,7 +44,7 @@ class Channel(NamedTuple):
 
 
 def resources(topology: Topology, placement: str) -> Iterator[Resource]:
-    """Yield what is told to the proxies of callers."""
+    """Yield the configuration of callers' proxies."""
     public = {route.deployment.name for route in routes(topology, placement)}
     for deployment in topology.deployments(placement):
         called = bool(all_callers(topology, placement, deployment))

@@ -94,12 +94,12 @@ def preparation(topology: Topology, placement: str, deployment: Deployment) -> R
         "envFrom": [*_config(PREPARE_SETTINGS), _secret(deployment.name)],
     }
     pod = {**_pod(deployment.name), "restartPolicy": "OnFailure", "containers": [container]}
-    # It has to end, which a pod with a sidecar may not, and calls nobody in a mesh.
-    told = {**labels(deployment.name, PREPARE), "sidecar.istio.io/inject": "false"}
+    # A pod with a sidecar may not end, and this one makes no call in a mesh.
+    unmeshed = {**labels(deployment.name, PREPARE), "sidecar.istio.io/inject": "false"}
     spec = {
         "backoffLimit": 10,
         "ttlSecondsAfterFinished": JOB_KEPT_SECONDS,
-        "template": {"metadata": {"labels": told}, "spec": pod},
+        "template": {"metadata": {"labels": unmeshed}, "spec": pod},
     }
     digest = sha256(text(spec).encode()).hexdigest()[:8]
     job = resource("batch/v1", "Job", f"{deployment.name}-{PREPARE}-{digest}", spec=spec)

@@ -10,7 +10,7 @@ POLLING_SECONDS = 10
 
 
 def scaled(workload: Workload) -> list[Resource]:
-    """Return what scales a worker by the length of its queues, as RabbitMQ tells it."""
+    """Return the scaler of a worker, by the length of its queues in RabbitMQ."""
     name = workload.name
     login = {
         "parameter": "host",

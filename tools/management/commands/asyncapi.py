@@ -21,7 +21,7 @@ class Command(BaseCommand):
         forms = parser.add_mutually_exclusive_group()
         forms.add_argument("--write", action="store_true", help="into docs/asyncapi.json")
         forms.add_argument(
-            "--check", action="store_true", help="is docs/asyncapi.json what --write gives?"
+            "--check", action="store_true", help="fail if docs/asyncapi.json is out of date"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,11 +37,11 @@ class Command(BaseCommand):
             self.stdout.write(made)
         elif not DOCUMENT.exists() or DOCUMENT.read_text() != made:
             raise CommandError(
-                "docs/asyncapi.json is not what the code does; run `manage.py asyncapi --write`"
+                "docs/asyncapi.json is out of date; run `manage.py asyncapi --write`"
             )
 
 
 def written() -> str:
-    """The document of this shop."""
+    """Return the document of this project as text."""
     found = asyncapi.document(read(), contracts("--include_source_info"))
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""`manage.py flow`: who asks whom, and who tells what to whom, as the code has it."""
+"""`manage.py flow`: the calls and the events between contexts, read from the code."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ DOCUMENT = settings.BASE_DIR / "docs" / "flow.md"
 
 
 class Command(BaseCommand):
-    help = "Print who asks whom and who tells what to whom, from the code and the contracts."
+    help = "Print the calls and the events between contexts, read from the code."
 
     def add_arguments(self, parser: CommandParser) -> None:
         forms = parser.add_mutually_exclusive_group()
         forms.add_argument("--mermaid", action="store_true", help="as a mermaid flowchart")
         forms.add_argument("--write", action="store_true", help="into docs/flow.md")
         forms.add_argument(
-            "--check", action="store_true", help="is docs/flow.md what --write gives?"
+            "--check", action="store_true", help="fail if docs/flow.md is out of date"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,16 +35,16 @@ class Command(BaseCommand):
         elif not options["check"]:
             self.stdout.write(flow.mermaid(found) if options["mermaid"] else flow.text(found))
         elif DOCUMENT.read_text() != flow.embedded(DOCUMENT.read_text(), found):
-            raise CommandError(
-                "docs/flow.md is not what the code does; run `manage.py flow --write`"
-            )
+            raise CommandError("docs/flow.md is out of date; run `manage.py flow --write`")
 
 
 def read() -> flow.Flow:
-    """The flow of this shop. Its handlers are those that are loaded, so all must be; and those of
-    caches, which are there wherever contexts run apart."""
+    """Return the flow of this project, with the handlers that invalidate caches in a split.
+
+    Raises FlowError if this deployment does not run all contexts, and so has not all handlers.
+    """
     if set(settings.DEPLOYMENT.contexts) != set(settings.TOPOLOGY.contexts):
-        raise flow.FlowError("handlers are known where they run: use SHOP_PLACEMENT=one")
+        raise flow.FlowError("this deployment does not run all contexts: use SHOP_PLACEMENT=one")
     caches = cached.invalidation_handlers(cached.rules(settings.TOPOLOGY.cached), "cache")
-    heard = [*handlers.registered(), *caches]
-    return flow.read(settings.BASE_DIR / "apps", settings.TOPOLOGY, heard)
+    subscribed = [*handlers.registered(), *caches]
+    return flow.read(settings.BASE_DIR / "apps", settings.TOPOLOGY, subscribed)
