@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from severable.doors import door
 
 if TYPE_CHECKING:
+    from severable.events import handlers as handlers
     from severable.events.envelope import type_of as type_of
     from severable.events.handlers import on as on
     from severable.events.models import Event as Event
@@ -17,6 +18,7 @@ else:
         {
             "Event": "models",
             "append": "store",
+            "handlers": "handlers",
             "on": "handlers",
             "type_of": "envelope",
         },
@@ -25,6 +27,7 @@ else:
 __all__ = [
     "Event",
     "append",
+    "handlers",
     "on",
     "type_of",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -121,3 +122,20 @@ def registered(context: str | None = None, type: str | None = None) -> list[Hand
         for handler in _handlers.values()
         if context in (None, handler.context) and type in (None, handler.type)
     ]
+
+
+@contextmanager
+def overridden(*made: Handler) -> Iterator[None]:
+    """Let these be the only handlers within the context. At its end, those before are restored.
+
+    For tests. A handler of this process comes from `named` or `registered`; handlers that are
+    registered within the context are added to these.
+    """
+    before = dict(_handlers)
+    _handlers.clear()
+    try:
+        add(*made)
+        yield
+    finally:
+        _handlers.clear()
+        _handlers.update(before)

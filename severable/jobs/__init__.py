@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from severable.doors import door
 
 if TYPE_CHECKING:
+    from severable.jobs import scheduler as scheduler
     from severable.jobs.executors import executes as executes
     from severable.jobs.models import Job as Job
     from severable.jobs.models import NotYet as NotYet
@@ -21,6 +22,7 @@ else:
             "enqueue_on_commit": "tasks",
             "executes": "executors",
             "periodic": "scheduler",
+            "scheduler": "scheduler",
         },
     )
 
@@ -30,4 +32,5 @@ __all__ = [
     "enqueue_on_commit",
     "executes",
     "periodic",
+    "scheduler",
 ]

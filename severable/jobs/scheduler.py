@@ -8,7 +8,8 @@ about SLICE seconds at most, and returns True if there is more to do. It must be
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -121,3 +122,24 @@ def _can_run(job: Job) -> bool:
         if job.park_overdue(error):
             log.warning("%s %s is parked: %s", job._meta.label, job.pk, error)
         return False
+
+
+@contextmanager
+def overridden(*periodic: tuple[float, Function]) -> Iterator[None]:
+    """Let these (seconds, function) be the only periodic functions within the context, and no row
+    be enqueued yet. At its end, what was before is restored.
+
+    For tests.
+    """
+    before = list(_periodic), dict(_enqueued), dict(_served)
+    _periodic[:] = periodic
+    _enqueued.clear()
+    _served.clear()
+    try:
+        yield
+    finally:
+        _periodic[:], enqueued, served = before
+        _enqueued.clear()
+        _enqueued.update(enqueued)
+        _served.clear()
+        _served.update(served)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from severable.rpc.client.balance import tls_server_name as tls_server_name
     from severable.rpc.client.stubs import stub as stub
     from severable.rpc.deadline import remaining as remaining
+    from severable.rpc.server.registry import registry as registry
     from severable.rpc.server.registry import serve as serve
 else:
     __getattr__ = door(
@@ -28,6 +29,7 @@ else:
             "tls_server_name": "client.balance",
             "deadline": "deadline",
             "identity": "identity",
+            "registry": "server.registry",
             "remaining": "deadline",
             "serve": "server.registry",
             "stub": "client.stubs",
@@ -41,6 +43,7 @@ __all__ = [
     "Circuit",
     "deadline",
     "identity",
+    "registry",
     "remaining",
     "serve",
     "stub",

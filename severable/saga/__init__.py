@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from severable.doors import door
 
 if TYPE_CHECKING:
+    from severable.saga import definition as definition
     from severable.saga import driver as driver
     from severable.saga import story as story
     from severable.saga.definition import Data as Data
@@ -25,6 +26,7 @@ else:
             "SagaLog": "models",
             "Step": "definition",
             "define": "definition",
+            "definition": "definition",
             "driver": "driver",
             "story": "story",
         },
@@ -37,6 +39,7 @@ __all__ = [
     "SagaLog",
     "Step",
     "define",
+    "definition",
     "driver",
     "story",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -60,3 +61,20 @@ def named(name: str) -> Definition:
     if name not in _definitions:
         raise LookupError(f"no saga {name!r} here")
     return _definitions[name]
+
+
+@contextmanager
+def overridden(*definitions: Definition) -> Iterator[None]:
+    """Let these be the only sagas within the context. At its end, those before are restored.
+
+    For tests. Sagas that are defined within the context are added to these.
+    """
+    before = dict(_definitions)
+    _definitions.clear()
+    try:
+        for definition in definitions:
+            define(definition)
+        yield
+    finally:
+        _definitions.clear()
+        _definitions.update(before)

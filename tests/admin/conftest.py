@@ -6,19 +6,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Group
 from django.test import Client
-from django.utils import timezone
 
 from apps.inventory import services as inventory
 from apps.inventory.models import Product
 from apps.orders.models import Order
 from apps.users import sessions
 from apps.users.models import User
-from severable.api.models import Attempts
-from severable.events import malformed
-from severable.events.models import RefusedEvent, RelayPosition, Subscription, TransactionOffset
-from severable.jobs.models import Lease
+from tests.admin import rows
+from tests.admin.views import MODELS
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import settle
 
@@ -66,14 +62,9 @@ def world(place: Any, client_for: ClientFor, boss: User) -> None:
     settle()
     inventory.restock(key=uuid4(), sku="MUG", quantity=5)
     sessions.sign_in(username="alice", password="correct horse battery")
-    Group.objects.create(name="packers")
-    Subscription.objects.create(handler="orders.give_back")
-    RelayPosition.objects.create(name="relay")
-    TransactionOffset.objects.create(id=1000, server="another", value=1)
-    Attempts.objects.create(key="account alice from 127.0.0.1", ends_at=timezone.now())
-    malformed.park("orders", b"{", {}, "no JSON")
-    RefusedEvent.objects.create(event_id=uuid4(), type="order.OrderPaid", stream="s", error="no")
-    Lease.objects.create(name="relay", holder="me", expires_at=timezone.now())
+    for model in MODELS:
+        if not model._default_manager.exists():
+            rows.make(model, 1)
 
 
 def messages_of(response: Any) -> list[str]:

@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from django.contrib.auth.models import Group
-from django.db.models import Model
+from django.contrib import admin
+from django.db.models import Field, ForeignKey, Model
 from django.utils import timezone
 
-from apps.inventory.models import (
-    DailySales,
-    Product,
-    Reservation,
-    ReservedLine,
-    Restock,
-    Sale,
-)
-from apps.notifications.models import Notification
-from apps.orders.models import Order, OrderLine, Parcel
-from apps.payments.models import LedgerEntry, Payment, Refund, TestCharge
-from apps.users.models import CreditEntry, Preferences, Session, User
-from severable.api.models import Attempts, IdempotencyKey
-from severable.events.models import (
-    Delivery,
-    Event,
-    MalformedMessage,
-    RefusedEvent,
-    RelayPosition,
-    Subscription,
-    TransactionOffset,
-)
-from severable.jobs.models import Lease
+from severable.events.models import Delivery, Event, TransactionOffset
 from severable.saga.models import Saga, SagaLog
+from tests import samples
 
+M = TypeVar("M", bound=Model)
 NOW = timezone.now()
-
-
-def user(n: int) -> User:
-    return User.objects.create(username=f"u{n}", name=f"U {n}", email=f"u{n}@example.com")
-
-
-def product(n: int) -> Product:
-    return Product.objects.create(sku=f"P{n}", name=f"P {n}", unit_price=n)
-
-
-def daily(n: int) -> DailySales:
-    return DailySales.objects.create(day=NOW.date(), sku=f"P{n}", currency="EUR")
-
-
-def sale(n: int) -> Sale:
-    return Sale.objects.create(order_id=UUID(int=n), daily=daily(n), units=n, revenue=n)
-
-
-def order(n: int) -> Order:
-    return Order.objects.create(user_id=n, status="rejected", total=n, currency="EUR")
-
-
-def payment(n: int) -> Payment:
-    return Payment.objects.create(order_id=UUID(int=n), user_id=n, amount=n, currency="EUR")
-
-
-def saga(n: int) -> Saga:
-    return Saga.objects.create(name="place_order", key=UUID(int=n), correlation_id=f"c{n}")
 
 
 def event(n: int, stream: str = "") -> Event:
@@ -83,74 +36,84 @@ def delivery(n: int) -> Delivery:
     )
 
 
-def session(n: int) -> Session:
-    return Session.objects.create(user=user(n), token_id="", expires_at=NOW)
+def saga(n: int) -> Saga:
+    return Saga.objects.create(name="place_order", key=UUID(int=n), correlation_id=f"c{n}")
 
 
-def key(n: int) -> IdempotencyKey:
-    return IdempotencyKey.objects.create(caller="user-1", key=f"k{n}", locked_until=NOW)
-
-
-def log(n: int) -> SagaLog:
-    return SagaLog.objects.create(saga=saga(n), step="stock", action="execute", outcome="done")
-
-
-def notification(n: int) -> Notification:
-    return Notification.objects.create(user_id=n, kind="k", subject="s", order_id=UUID(int=n))
-
-
-MAKE: dict[type[Model], Callable[[int], Model]] = {
-    User: user,
-    Preferences: lambda n: Preferences.objects.create(user=user(n)),
-    CreditEntry: lambda n: CreditEntry.objects.create(key=f"k{n}", user=user(n), amount=n),
-    Session: session,
-    Group: lambda n: Group.objects.create(name=f"g{n}"),
-    Product: product,
-    Reservation: lambda n: Reservation.objects.create(order_id=UUID(int=n)),
-    Restock: lambda n: Restock.objects.create(key=UUID(int=n), product=product(n), quantity=n),
-    DailySales: daily,
-    Sale: sale,
-    Payment: payment,
-    Refund: lambda n: Refund.objects.create(payment=payment(n)),
-    LedgerEntry: lambda n: LedgerEntry.objects.create(payment=payment(n), amount=n),
-    TestCharge: lambda n: TestCharge.objects.create(key=UUID(int=n), state="charged"),
-    Order: order,
-    Parcel: lambda n: Parcel.objects.create(order=order(n), name="P"),
-    Notification: notification,
-    Event: event,
-    Delivery: delivery,
-    Subscription: lambda n: Subscription.objects.create(handler=f"h{n}"),
-    RefusedEvent: lambda n: RefusedEvent.objects.create(event_id=UUID(int=n), type="t", stream="s"),
-    MalformedMessage: lambda n: MalformedMessage.objects.create(
-        queue="orders", body="{", headers={}, error=f"e{n}"
-    ),
-    RelayPosition: lambda n: RelayPosition.objects.create(name=f"r{n}"),
-    TransactionOffset: lambda n: TransactionOffset.objects.create(  # the row 1 is the real one
-        id=1000 + n, server=f"s{n}", value=n
-    ),
-    Saga: saga,
-    SagaLog: log,
-    Lease: lambda n: Lease.objects.create(name=f"l{n}", holder="me", expires_at=NOW),
-    IdempotencyKey: key,
-    Attempts: lambda n: Attempts.objects.create(key=f"account a{n}", ends_at=NOW),
-}
-
-
-def line(of: Order, n: int) -> None:
-    OrderLine.objects.create(order=of, sku=f"P{n}", quantity=n, unit_price=n)
-    event(n, of.stream)
-
-
-def reserved(of: Reservation, n: int) -> None:
-    ReservedLine.objects.create(reservation=of, product=product(n), quantity=n, unit_price=n)
-
-
-def entry(of: Payment, n: int) -> None:
-    LedgerEntry.objects.create(payment=of, account="sales", amount=n, currency="EUR")
+def offset(n: int) -> TransactionOffset:
+    return TransactionOffset.objects.create(id=1000 + n, server=f"s{n}", value=n)  # 1 is real
 
 
 def logged(of: Saga, n: int) -> None:
     SagaLog.objects.create(saga=of, step="stock", action="execute", outcome="done")
 
 
-GROW = [(order, line), (MAKE[Reservation], reserved), (payment, entry), (saga, logged)]
+# Of the machine's models; those of contexts are in their samples.
+ROWS: dict[type[Model], Callable[[int], Model]] = {
+    Event: event,
+    Delivery: delivery,
+    Saga: saga,
+    TransactionOffset: offset,
+}
+PARTS: dict[type[Model], Callable[[Any, int], None]] = {Saga: logged}
+
+
+def make(model: type[M], n: int) -> M:
+    """Create the n-th row of a model, by its sample or by filling its required fields. Raises
+    MissingSample if neither works."""
+    sample = (ROWS | samples.collected("ROWS")).get(model)
+    if sample:
+        return cast(M, sample(n))
+    required = {f.name: _value(f, n) for f in model._meta.concrete_fields if _is_required(f)}
+    try:
+        return cast(M, model._default_manager.create(**required))
+    except Exception as error:
+        raise samples.MissingSample(
+            model.__module__,
+            f"no row of {model._meta.label} could be made of {required} ({error})",
+            f"add {model.__name__} to ROWS",
+        ) from error
+
+
+def parts(model: type[Model]) -> Callable[[Any, int], None]:
+    """Return the function that adds a part to a row. Raises MissingSample."""
+    found = (PARTS | samples.collected("PARTS")).get(model)
+    if found is None:
+        what = f"the page of {model._meta.label} has inlines, and no sample of them"
+        raise samples.MissingSample(model.__module__, what, f"add {model.__name__} to PARTS")
+    return found
+
+
+def with_parts() -> list[type[Model]]:
+    """Return the models whose page in the admin has parts that may be many."""
+    inlined = {model for model, made in admin.site._registry.items() if made.inlines}
+    return sorted(
+        inlined | PARTS.keys() | samples.collected("PARTS").keys(), key=lambda m: m._meta.label
+    )
+
+
+def _is_required(field: Field[Any, Any]) -> bool:
+    given = field.has_default() or field.has_db_default()
+    return not (given or field.null or field.blank or field.generated)
+
+
+def _value(field: Field[Any, Any], n: int) -> Any:
+    if isinstance(field, ForeignKey):
+        return make(field.related_model, n)
+    if field.flatchoices:
+        return field.flatchoices[0][0]
+    kind = field.get_internal_type()
+    if kind in ("CharField", "TextField", "SlugField"):
+        return f"{n}-{field.name}"[: field.max_length]
+    return _VALUES[kind](n) if kind in _VALUES else n
+
+
+_VALUES: dict[str, Callable[[int], Any]] = {
+    "UUIDField": lambda n: UUID(int=n),
+    "DateTimeField": lambda n: NOW,
+    "DateField": lambda n: NOW.date(),
+    "TimeField": lambda n: NOW.time(),
+    "BooleanField": lambda n: False,
+    "JSONField": lambda n: {},
+    "BinaryField": lambda n: b"",
+}

@@ -20,7 +20,7 @@ from severable.jobs.models import Job
 from severable.saga.models import Saga
 from tests.admin import rows
 from tests.admin.conftest import messages_of
-from tests.admin.test_pages import listed, page
+from tests.admin.views import listed, page
 from tests.conftest import MakeUser
 from tests.machine import settle
 
@@ -173,9 +173,7 @@ def test_nothing_is_discarded_without_a_reason(place: Any, desk: Client) -> None
     assert press(desk, "discard_one", last, reason="a fake order") == ["1 delivery discarded."]
 
 
-def test_only_what_may_happen_again_is_replayed(
-    place: Any, desk: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_what_may_happen_again_is_replayed(place: Any, desk: Client) -> None:
     """A mail that goes out twice by a click; a read model that cannot be mended by one."""
     place()
     settle()
@@ -183,14 +181,14 @@ def test_only_what_may_happen_again_is_replayed(
     (said,) = press(desk, "replay_one", mail)
     assert "notifications.tell_paid cannot be replayed" in said
     again = handlers.Handler("orders.carry_out", "orders", "order.OrderCreated", print, (), True)
-    monkeypatch.setitem(handlers._handlers, "orders.carry_out order.OrderCreated", again)
-    created = Delivery.objects.filter(handler="orders.carry_out").get()
-    assert press(desk, "replay_one", created) == ["1 delivery due again."]
-    (said,) = press(desk, "replay_one", created)
-    assert said.endswith("Only a delivery that is done can be replayed.")
-    settle()
-    created.refresh_from_db()
-    assert (created.state, created.attempts) == ("done", 2)
+    with handlers.overridden(again):
+        created = Delivery.objects.filter(handler="orders.carry_out").get()
+        assert press(desk, "replay_one", created) == ["1 delivery due again."]
+        (said,) = press(desk, "replay_one", created)
+        assert said.endswith("Only a delivery that is done can be replayed.")
+        settle()
+        created.refresh_from_db()
+        assert (created.state, created.attempts) == ("done", 2)
     Delivery.objects.filter(pk=created.pk).update(handler="orders.gone")
     (said,) = press(desk, "replay_one", created)
     assert said.endswith("There is no handler 'orders.gone' here.")
@@ -235,4 +233,4 @@ def test_who_may_only_look_may_not_act(make_user: MakeUser, place: Any, client: 
     url = page(order).replace("/change/", "/ship_one/")
     assert client.post(url, {"_form_submitted": "True"}).status_code == 403
     assert Order.objects.get(id=order.id).status == "paid"
-    assert rows.order(1).status == "rejected"
+    assert rows.make(Order, 1).status == "rejected"

@@ -10,26 +10,16 @@ from django.contrib import admin
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 
 from apps.notifications.models import Notification
 from apps.orders.models import Order, OrderLine
 from severable.admin import columns
 from severable.saga.models import Saga
 from tests.admin import rows
+from tests.admin.views import each_model, listed, page
 
 pytestmark = pytest.mark.django_db
-
-MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-
-
-def listed(model: Any) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-
-
-def page(row: Any) -> str:
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def queries(client: Client, url: str) -> int:
@@ -59,7 +49,7 @@ def test_lists_and_pages_answer(model: Any, world: None, desk: Client) -> None:
 @each_model
 def test_search_and_filters_answer(model: Any, desk: Client) -> None:
     """A search term that is no id, no number, or too large a number; a filter's field."""
-    some = rows.MAKE[model](1001).pk
+    some = rows.make(model, 1001).pk
     for term in ("x", "7", "9" * 30, str(some), "🥛", "a b", "%00"):
         assert desk.get(listed(model), {"q": term}).status_code == 200, term
     changes = desk.get(listed(model)).context["cl"]
@@ -70,7 +60,7 @@ def test_search_and_filters_answer(model: Any, desk: Client) -> None:
 @each_model
 def test_a_list_is_sorted_by_each_of_its_columns(model: Any, desk: Client) -> None:
     """A column whose order names a property, not a field: a 500 by a click on its title."""
-    rows.MAKE[model](1001)
+    rows.make(model, 1001)
     for number in range(1, len(admin.site._registry[model].list_display) + 1):
         assert desk.get(listed(model), {"o": str(number)}).status_code == 200, number
 
@@ -79,18 +69,18 @@ def test_a_list_is_sorted_by_each_of_its_columns(model: Any, desk: Client) -> No
 def test_a_list_costs_as_much_with_30_rows_as_with_3(model: Any, desk: Client) -> None:
     """N+1 queries in a list."""
     for n in range(1001, 1004):
-        rows.MAKE[model](n)
+        rows.make(model, n)
     desk.get(listed(model))
     few = queries(desk, listed(model))
     for n in range(1004, 1031):
-        rows.MAKE[model](n)
+        rows.make(model, n)
     assert queries(desk, listed(model)) == few
 
 
-@pytest.mark.parametrize(("make", "grow"), rows.GROW)
-def test_a_page_costs_as_much_with_30_parts_as_with_3(make: Any, grow: Any, desk: Client) -> None:
+@pytest.mark.parametrize("model", rows.with_parts(), ids=lambda model: model._meta.label)
+def test_a_page_costs_as_much_with_30_parts_as_with_3(model: Any, desk: Client) -> None:
     """N+1 queries in the lines, entries, steps or events of one row."""
-    row = make(1)
+    grow, row = rows.parts(model), rows.make(model, 1)
     for n in range(1, 4):
         grow(row, n)
     desk.get(page(row))
@@ -102,7 +92,7 @@ def test_a_page_costs_as_much_with_30_parts_as_with_3(make: Any, grow: Any, desk
 
 def test_growing_tables_are_never_counted(desk: Client) -> None:
     """A list that counts its table, which takes seconds once there are millions of rows."""
-    rows.order(1)
+    rows.make(Order, 1)
     with CaptureQueriesContext(connection) as captured:
         desk.get(listed(Order))
     assert not [q for q in captured if "COUNT(" in q["sql"] and "orders_order" in q["sql"]]
@@ -110,7 +100,7 @@ def test_growing_tables_are_never_counted(desk: Client) -> None:
 
 def test_search_finds_by_the_whole_id_only(desk: Client) -> None:
     """A search that reads the whole table, or finds nothing by an id."""
-    found, other = rows.order(1), rows.order(2)
+    found, other = rows.make(Order, 1), rows.make(Order, 2)
     shown = desk.get(listed(Order), {"q": str(found.id)}).context["cl"].queryset
     assert (found in shown, other in shown) == (True, False)
     assert not desk.get(listed(Order), {"q": str(found.id)[:8]}).context["cl"].queryset
@@ -166,7 +156,7 @@ def test_links_to_contexts_that_run_elsewhere_are_bare_ids(monkeypatch: Any) -> 
 
 def test_what_customers_typed_is_escaped(desk: Client) -> None:
     """HTML from a product's name or an order's detail that a page takes for its own."""
-    order = rows.order(1)
+    order = rows.make(Order, 1)
     Order.objects.filter(id=order.id).update(reason="<script>x", detail="<script>y")
     OrderLine.objects.create(order=order, sku="<script>z", quantity=1)
     assert "<script>x" not in desk.get(listed(Order)).content.decode()

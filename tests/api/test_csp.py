@@ -10,9 +10,9 @@ from django.test import Client
 
 from apps.users.models import User
 from tests.admin import rows
-from tests.admin.test_pages import MODELS, listed, page
-from tests.admin.test_permissions import BUTTONS, OF_NONE, path_of
-from tests.api.test_authorization import MATRIX, ask, at, clients, places  # noqa: F401
+from tests.admin.views import MODELS, OF_NONE, buttons, listed, page, path_of
+from tests.api.matrix import MATRIX, READS, Key, ask
+from tests.api.routes import at
 
 pytestmark = pytest.mark.django_db
 
@@ -53,17 +53,12 @@ def assert_is_data(answer: Any) -> None:
     assert directives(answer) == {"default-src": ["'none'"], "frame-ancestors": ["'none'"]}
 
 
-@pytest.mark.parametrize(("method", "path"), MATRIX)
-def test_data_loads_nothing(
-    method: str,
-    path: str,
-    clients: Any,  # noqa: F811
-    places: dict[str, str],  # noqa: F811
-) -> None:
+@pytest.mark.parametrize("key", MATRIX, ids=" ".join)
+def test_data_loads_nothing(key: Key, clients: Any, places: dict[str, str]) -> None:
     """An answer that a browser is made to show as a page, errors included."""
     for client in clients.values():
-        answer = ask(client, method, path, places)
-        if path == "/api/docs":
+        answer = ask(client, key, places)
+        if key[1] == "/api/docs":
             assert_is_a_page(answer)
         else:
             assert_is_data(answer)
@@ -102,14 +97,11 @@ def desk(alice: User, client: Client) -> Client:
     return client
 
 
-@pytest.mark.parametrize(("method", "path"), [key for key in MATRIX if key[0] == "GET"])
+@pytest.mark.parametrize("key", READS, ids=" ".join)
 def test_the_browsable_api_runs_no_inline_script(
-    method: str,
-    path: str,
-    desk: Client,
-    places: dict[str, str],  # noqa: F811
+    key: Key, desk: Client, places: dict[str, str]
 ) -> None:
-    answer = desk.get(at(path, places), headers={"Accept": "text/html"})
+    answer = desk.get(at(key[1], places), headers={"Accept": "text/html"})
     if answer["Content-Type"].startswith("text/html"):
         assert_is_a_page(answer)
     else:
@@ -149,8 +141,8 @@ def test_the_admin_runs_no_inline_script(path: str, desk: Client) -> None:
 @pytest.mark.parametrize("path", sorted({path_of(model) for model in MODELS}))
 def test_forms_and_dialogs_run_no_inline_script(path: str, desk: Client, alice: User) -> None:
     (model,) = [model for model in MODELS if path_of(model) == path]
-    row = rows.MAKE[model](1001)
-    names = ["change", "history", *BUTTONS.get(path, ())]
+    row = rows.make(model, 1001)
+    names = ["change", "history", *buttons(model)]
     for url in [
         *(page(row).replace("/change/", f"/{name}/") for name in names),
         f"{listed(model)}add/",

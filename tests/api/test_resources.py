@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import RequestFactory
-from django.urls import resolve
+from rest_framework.permissions import AllowAny
 
 from shop.wsgi import application
-from tests.api.routes import documented
+from tests.api.matrix import MATRIX
+from tests.api.routes import documented, in_document, served, view_class
+
+
+def is_open(view: Any) -> bool:
+    return AllowAny in view_class(view).permission_classes
+
 
 LISTS = sorted(
     path
@@ -20,6 +26,12 @@ LISTS = sorted(
     if method == "GET" and any(p["name"] == "page_size" for p in operation.get("parameters", ()))
 )
 LARGE = 100 * 1024 * 1024
+# What reads a body before anybody has signed in.
+OPEN = [
+    path
+    for (method, path), view in served().items()
+    if (method, path) in MATRIX and MATRIX[method, path].body and is_open(view)
+]
 
 
 @dataclass
@@ -38,9 +50,7 @@ class Endless:
 
 @pytest.mark.django_db(transaction=True)  # the server closes what is left of a transaction
 @pytest.mark.parametrize("more", [{}, {"HTTP_IDEMPOTENCY_KEY": "k"}])
-@pytest.mark.parametrize(
-    "path", ["/api/users", "/api/auth/token", "/api/inventory/check", "/api/auth/logout"]
-)
+@pytest.mark.parametrize("path", OPEN)
 def test_of_100_mb_no_more_is_read_than_is_taken(path: str, more: dict[str, str]) -> None:
     body, answered = Endless(), []
     environ = RequestFactory().post(path, content_type="application/json").environ
@@ -52,15 +62,15 @@ def test_of_100_mb_no_more_is_read_than_is_taken(path: str, more: dict[str, str]
     assert body.taken <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
 
 
-def test_there_are_lists() -> None:
-    assert {"/api/orders", "/api/inventory/products", "/api/notifications"} <= set(LISTS)
+def test_there_are_some() -> None:
+    assert LISTS and OPEN
 
 
 @pytest.mark.parametrize("path", LISTS)
 def test_no_list_gives_more_than_a_page(path: str) -> None:
     """`?page_size=1000000` would have all rows of a table in memory at once."""
-    view: Any = resolve(path).func
-    paginator = view.view_class.pagination_class()
+    views = {in_document(p): view for (method, p), view in served().items() if method == "GET"}
+    paginator = view_class(views[path]).pagination_class()
 
     request = RequestFactory().get(path, {"page_size": "1000000"})
     request.query_params = request.GET  # type: ignore[attr-defined]

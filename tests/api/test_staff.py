@@ -10,7 +10,7 @@ from django.test import Client
 
 from apps.users import services
 from apps.users.models import User
-from tests.admin.test_pages import page
+from tests.admin.views import page
 from tests.conftest import MakeUser
 from tests.test_settings import manage
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -27,18 +28,28 @@ EVENTS = 10_000
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_each_event_has_one_effect_and_duplicates_were_seen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An inbox that lets a duplicate through where two workers hold copies of one event."""
-    runs: Counter[str] = Counter()
+@pytest.fixture
+def runs() -> Counter[str]:
+    return Counter()
+
+
+@pytest.fixture
+def only(runs: Counter[str]) -> Iterator[handlers.Handler]:
+    """The one handler there is: it counts how often it ran for each order."""
 
     def note(event: OrderCreated) -> None:
         runs[event.order_id] += 1
         Lease.objects.create(name=f"{event.order_id} {random.random()}", expires_at=LONG_AGO)
 
-    only = handlers.Handler("orders.test", "orders", "order.OrderCreated", note, ())
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
+    made = handlers.Handler("orders.test", "orders", "order.OrderCreated", note, ())
+    with handlers.overridden(made):
+        yield made
+
+
+def test_each_event_has_one_effect_and_duplicates_were_seen(
+    runs: Counter[str], only: handlers.Handler
+) -> None:
+    """An inbox that lets a duplicate through where two workers hold copies of one event."""
     for first in range(0, EVENTS, 500):
         with transaction.atomic():
             for number in range(first, first + 500):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,11 +12,11 @@ from severable.jobs.outages import Outages
 
 
 @pytest.fixture
-def one_handler(monkeypatch: pytest.MonkeyPatch) -> str:
+def one_handler() -> Iterator[str]:
     """The name of the only handler there is: it listens to OrderCreated."""
     only = handlers.Handler("orders.test", "orders", "order.OrderCreated", print, ())
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
-    return only.name
+    with handlers.overridden(only):
+        yield only.name
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -31,13 +32,13 @@ HANDLER = "orders.test"
 
 
 @pytest.fixture(autouse=True)
-def handler(monkeypatch: pytest.MonkeyPatch) -> handlers.Handler:
+def handler() -> Iterator[handlers.Handler]:
     def note(event: OrderCreated) -> None:
         Lease.objects.create(name=event.order_id, expires_at=Event.objects.first().recorded_at)  # type: ignore[union-attr]
 
     only = handlers.Handler(HANDLER, "orders", "order.OrderCreated", note, (), replay=True)
-    monkeypatch.setattr(handlers, "_handlers", {HANDLER: only})
-    return only
+    with handlers.overridden(only):
+        yield only
 
 
 @pytest.fixture

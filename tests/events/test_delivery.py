@@ -50,11 +50,11 @@ class Subscriber:
 
 
 @pytest.fixture
-def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subscriber]:
+def subscriber() -> Iterator[Subscriber]:
     subscriber = Subscriber()
     only = handlers.Handler("orders.test", "orders", "order.OrderCreated", subscriber, ())
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
-    yield subscriber
+    with handlers.overridden(only):
+        yield subscriber
 
 
 def recorded(message: Any = CREATED, stream: str = "order-o1") -> Event:
@@ -190,12 +190,12 @@ def test_a_message_that_killed_its_worker_is_handled_with_care(
         subscriber(event)
 
     only = handlers.Handler("orders.test", "orders", "order.OrderCreated", kill, ())
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
     delivery.deliver.push_request(**brought)
-    with pytest.raises(SystemExit):
+    with handlers.overridden(only):
+        with pytest.raises(SystemExit):
+            delivery.deliver.run(message)
+        assert Delivery.objects.get(stream="order-o1").attempts == 1
         delivery.deliver.run(message)
-    assert Delivery.objects.get(stream="order-o1").attempts == 1
-    delivery.deliver.run(message)
     delivery.deliver.pop_request()
     assert subscriber.effects == {"o0": 1, "o2": 1, "o3": 1}
     assert Delivery.objects.get(state="waiting").stream == "order-o1"

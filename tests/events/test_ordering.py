@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,13 +47,13 @@ class Follower:
 
 
 @pytest.fixture
-def follower(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> Follower:
+def follower(no_grace: None) -> Iterator[Follower]:
     follower = Follower()
-    monkeypatch.setattr(handlers, "_handlers", {})
     follower.__dict__["__module__"] = "apps.orders.handlers"
     follower.__dict__["__name__"] = "follow"
-    handlers.on(*HEARD, in_order=True)(follower)
-    return follower
+    with handlers.overridden():
+        handlers.on(*HEARD, in_order=True)(follower)
+        yield follower
 
 
 def recorded(order: str, *messages: Any) -> list[Event]:
@@ -176,15 +178,10 @@ def test_what_is_parked_holds_up_its_stream_alone_until_it_is_settled(follower: 
     assert follower.effects == {"b": [1], "a": [2]}
 
 
-def test_a_handler_that_asks_for_no_order_waits_for_nothing(
-    follower: Follower, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = {
-        key: handlers.Handler(NAME, "orders", handler.type, follower, ())
-        for key, handler in handlers._handlers.items()
-    }
-    monkeypatch.setattr(handlers, "_handlers", free)
-    arrive(recorded("a", OrderCreated, OrderPaid)[1])
+def test_a_handler_that_asks_for_no_order_waits_for_nothing(follower: Follower) -> None:
+    free = [replace(handler, in_order=False) for handler in handlers.registered()]
+    with handlers.overridden(*free):
+        arrive(recorded("a", OrderCreated, OrderPaid)[1])
     assert follower.effects == {"a": [2]}
 
 

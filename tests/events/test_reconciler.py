@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -23,20 +24,33 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CREATED = "order.OrderCreated"
 
 
-def subscribed(monkeypatch: pytest.MonkeyPatch, *types: str) -> list[handlers.Handler]:
-    """One handler of each of these types, and no others."""
-    made = [handlers.Handler(f"orders.{kind}", "orders", kind, print, ()) for kind in types]
-    monkeypatch.setattr(handlers, "_handlers", {each.name: each for each in made})
-    return made
+def handler_of(type: str) -> handlers.Handler:
+    return handlers.Handler(f"orders.{type}", "orders", type, print, ())
+
+
+@pytest.fixture
+def subscribed() -> Iterator[None]:
+    """One handler, of OrderCreated."""
+    with handlers.overridden(handler_of(CREATED)):
+        yield
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """A handler for each of three sources."""
+    types = ("inventory.StockReserved", CREATED, "user.UserRegistered")
+    with handlers.overridden(*map(handler_of, types)):
+        yield
 
 
 def visible(count: int) -> None:
     eventually(lambda: len(feed.read("orders", [CREATED], feed.START)[0]) == count)
 
 
-def test_a_long_past_is_compared_in_slices(monkeypatch: pytest.MonkeyPatch, no_grace: None) -> None:
+def test_a_long_past_is_compared_in_slices(
+    subscribed: None, monkeypatch: pytest.MonkeyPatch, no_grace: None
+) -> None:
     """Regression: one call compared everything, and lease and due rows waited for its end."""
-    subscribed(monkeypatch, CREATED)
     monkeypatch.setattr(reconciler, "BATCH", 3)
     monkeypatch.setattr(reconciler, "SLICE", 0.0)
     recorded(8)
@@ -49,10 +63,9 @@ def test_a_long_past_is_compared_in_slices(monkeypatch: pytest.MonkeyPatch, no_g
 
 
 def test_while_the_past_is_compared_the_clock_calls_the_others(
-    monkeypatch: pytest.MonkeyPatch, no_grace: None
+    subscribed: None, monkeypatch: pytest.MonkeyPatch, no_grace: None
 ) -> None:
     """Regression: 200,000 events kept the scheduler for 345 s, and due rows were not enqueued."""
-    subscribed(monkeypatch, CREATED)
     monkeypatch.setattr(reconciler, "BATCH", 3)
     recorded(30)
     visible(30)
@@ -61,18 +74,17 @@ def test_while_the_past_is_compared_the_clock_calls_the_others(
         (0.0, reconciler.reconcile),
         (0.0, lambda: seen.append(Delivery.objects.count())),
     ]
-    monkeypatch.setattr(scheduler, "_periodic", periodic)
-    ticking = scheduler.Scheduler()
-    while Delivery.objects.count() < 30:
-        assert ticking.tick()
+    with scheduler.overridden(*periodic):
+        ticking = scheduler.Scheduler()
+        while Delivery.objects.count() < 30:
+            assert ticking.tick()
     assert seen == sorted(set(seen)) and len(seen) >= 9
 
 
 def test_the_statements_of_a_page_do_not_grow_with_its_events(
-    monkeypatch: pytest.MonkeyPatch, no_grace: None
+    subscribed: None, no_grace: None
 ) -> None:
     """A row by row comparison of a long past takes minutes."""
-    subscribed(monkeypatch, CREATED)
     recorded(400)
     visible(400)
     with CaptureQueriesContext(connection) as captured:
@@ -83,11 +95,10 @@ def test_the_statements_of_a_page_do_not_grow_with_its_events(
 
 
 def test_a_source_that_is_down_keeps_no_other_from_being_compared(
-    monkeypatch: pytest.MonkeyPatch, no_grace: None, caplog: pytest.LogCaptureFixture
+    heard: None, monkeypatch: pytest.MonkeyPatch, no_grace: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Regression: its error ended the comparison of all that come after it, and was a traceback
     each second."""
-    subscribed(monkeypatch, "inventory.StockReserved", CREATED, "user.UserRegistered")
     caplog.set_level(logging.INFO, "severable.events.reconciler")
     read, down = feed.read, {"inventory", "users"}
 

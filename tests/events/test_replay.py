@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -27,15 +28,15 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> handlers.Handler:
+def model() -> Iterator[handlers.Handler]:
     """A read model: a row for each order that was created."""
 
     def add(event: OrderCreated) -> None:
         Lease.objects.create(name=event.order_id, expires_at=LONG_AGO)
 
     only = handlers.Handler("orders.model", "orders", "order.OrderCreated", add, (), replay=True)
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
-    return only
+    with handlers.overridden(only):
+        yield only
 
 
 @pytest.fixture

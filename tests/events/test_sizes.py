@@ -42,10 +42,10 @@ def large(count: int, size: int = 200_000) -> list[Event]:
 
 
 @pytest.fixture
-def subscribed(monkeypatch: pytest.MonkeyPatch) -> handlers.Handler:
+def subscribed() -> Iterator[handlers.Handler]:
     only = handlers.Handler("orders.test", "orders", REJECTED, print, (), replay=True)
-    monkeypatch.setattr(handlers, "_handlers", {only.name: only})
-    return only
+    with handlers.overridden(only):
+        yield only
 
 
 def pages() -> list[events_pb2.ReadResponse]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,13 +60,14 @@ class Shop:
 
 
 @pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop() -> Iterator[Shop]:
     def deploy() -> None:
         """A new version: its handlers are those that it registers from here on."""
-        monkeypatch.setattr(handlers, "_handlers", {})
+        deployed.enter_context(handlers.overridden())
 
-    deploy()
-    yield Shop(deploy)
+    with ExitStack() as deployed:
+        deploy()
+        yield Shop(deploy)
 
 
 def history(shop: Shop, count: int = 3) -> None:

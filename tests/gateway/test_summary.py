@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -24,16 +25,11 @@ def placed(alice: User, mug: Product, client_for: ClientFor) -> str:
     return str(client_for(alice).post("/api/orders", body).json()["id"])
 
 
-def silence(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def silent(method: str) -> AbstractContextManager[None]:
     def say_nothing(request: Any, context: Any) -> Any:
         raise OutcomeUnknown("no answer")
 
-    handler = registry.find(method)
-    monkeypatch.setattr(
-        registry,
-        "_handlers",
-        {**registry._handlers, method: handler._replace(unary_unary=say_nothing)},
-    )
+    return registry.overridden({method: say_nothing})
 
 
 def test_an_order_comes_with_customer_payment_and_products(
@@ -58,12 +54,11 @@ def test_a_silent_part_is_named_and_the_rest_is_served(
     placed: str,
     alice: User,
     client_for: ClientFor,
-    monkeypatch: pytest.MonkeyPatch,
     method: str,
     part: str,
 ) -> None:
-    silence(monkeypatch, method)
-    answer = client_for(alice).get(f"/api/orders/{placed}/summary")
+    with silent(method):
+        answer = client_for(alice).get(f"/api/orders/{placed}/summary")
     parts = {"customer", "payment", "products"}
     assert answer.status_code == 200
     assert answer.json()["missing"] == [part]
@@ -71,10 +66,10 @@ def test_a_silent_part_is_named_and_the_rest_is_served(
 
 
 def test_without_the_order_there_is_no_summary(
-    placed: str, alice: User, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
+    placed: str, alice: User, client_for: ClientFor
 ) -> None:
-    silence(monkeypatch, "/order.OrderService/GetOrder")
-    answer = client_for(alice).get(f"/api/orders/{placed}/summary")
+    with silent("/order.OrderService/GetOrder"):
+        answer = client_for(alice).get(f"/api/orders/{placed}/summary")
     assert (answer.status_code, answer["Retry-After"]) == (503, "2")
 
 

@@ -47,8 +47,8 @@ def past() -> Any:
 def nudges(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     sent: list[str] = []
     monkeypatch.setattr(scheduler, "enqueue", lambda job: sent.append(str(job.pk)))
-    monkeypatch.setattr(scheduler, "_enqueued", {})
-    yield sent
+    with scheduler.overridden():
+        yield sent
 
 
 @pytest.mark.django_db(transaction=True)
@@ -154,24 +154,20 @@ def test_the_clock_brings_news_of_what_is_due_once_in_a_while(
 
 
 @pytest.mark.django_db
-def test_an_error_in_one_periodic_function_stops_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_error_in_one_periodic_function_stops_no_other() -> None:
     called = []
 
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scheduler, "_periodic", [(60, broken), (60, lambda: called.append(1))])
-    ticking = scheduler.Scheduler()
-    ticking.tick()
-    ticking.tick()
+    with scheduler.overridden((60, broken), (60, lambda: called.append(1))):
+        ticking = scheduler.Scheduler()
+        ticking.tick()
+        ticking.tick()
     assert called == [1]
 
 
-def test_one_function_a_tick_so_that_the_lease_is_renewed_between(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_one_function_a_tick_so_that_the_lease_is_renewed_between() -> None:
     """Regression: one tick called all that was due, and a slow one held up the lease and the
     rest. One with more to do is called again after the others that are due."""
     called: list[str] = []
@@ -183,16 +179,16 @@ def test_one_function_a_tick_so_that_the_lease_is_renewed_between(
     def other() -> None:
         called.append("other")
 
-    monkeypatch.setattr(scheduler, "_periodic", [(60, slow), (0, other)])
-    ticking = scheduler.Scheduler()
-    assert ticking.tick() and called == ["slow"]
-    while called.count("slow") < 3:
-        assert ticking.tick()
+    with scheduler.overridden((60, slow), (0, other)):
+        ticking = scheduler.Scheduler()
+        assert ticking.tick() and called == ["slow"]
+        while called.count("slow") < 3:
+            assert ticking.tick()
     assert called == ["slow", "other", "slow", "other", "slow"]
 
 
 def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Regression: a broker that is down was a line every half second."""
     caplog.set_level(logging.INFO, "severable.jobs.scheduler")
@@ -202,10 +198,10 @@ def test_what_fails_again_and_again_is_logged_when_it_begins_and_when_it_is_over
         if errors:
             raise errors.pop()
 
-    monkeypatch.setattr(scheduler, "_periodic", [(0, failing)])
-    ticking = scheduler.Scheduler()
-    for _ in range(5):
-        ticking.tick()
+    with scheduler.overridden((0, failing)):
+        ticking = scheduler.Scheduler()
+        for _ in range(5):
+            ticking.tick()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "failing: OSError: down"),
         ("INFO", "failing works again"),

@@ -83,21 +83,20 @@ def test_what_is_being_refunded_is_not_shipped(
 
 
 def test_a_customer_may_cancel_what_was_not_shipped_in_the_end(
-    customer: APIClient, desk: APIClient, monkeypatch: pytest.MonkeyPatch
+    customer: APIClient, desk: APIClient
 ) -> None:
     """The order was cancelled between the call and the shipping: the money comes back."""
     order = place(customer)
-    handler = registry._handlers[CLOSE]
+    handler = registry.find(CLOSE)
+    assert handler
 
     def close(request: Any, context: Any) -> Any:
         answer = handler.unary_unary(request, context)
         customer.post(f"/api/orders/{order['id']}/cancel")
         return answer
 
-    handlers = {**registry._handlers, CLOSE: handler._replace(unary_unary=close)}
-    monkeypatch.setattr(registry, "_handlers", handlers)
-
-    assert assert_problem(ship(desk, order), 409)["code"] == "illegal_transition"
+    with registry.overridden({CLOSE: close}):
+        assert assert_problem(ship(desk, order), 409)["code"] == "illegal_transition"
     settle()
     assert Order.objects.get().status == "cancelled"
     assert Payment.objects.get().status == "refunded"
@@ -106,20 +105,19 @@ def test_a_customer_may_cancel_what_was_not_shipped_in_the_end(
 
 @pytest.mark.parametrize("carried_out", [False, True])
 def test_payments_that_do_not_answer_ship_nothing_and_may_be_asked_again(
-    customer: APIClient, desk: APIClient, monkeypatch: pytest.MonkeyPatch, carried_out: bool
+    customer: APIClient, desk: APIClient, carried_out: bool
 ) -> None:
     order = place(customer)
     key = {"Idempotency-Key": str(uuid4())}
-    handler = registry._handlers[CLOSE]
+    handler = registry.find(CLOSE)
+    assert handler
 
     def lost(request: Any, context: Any) -> Any:
         if carried_out:
             handler.unary_unary(request, context)
         context.abort(grpc.StatusCode.UNAVAILABLE, "nobody listens")
 
-    handlers = {**registry._handlers, CLOSE: handler._replace(unary_unary=lost)}
-    with monkeypatch.context() as down:
-        down.setattr(registry, "_handlers", handlers)
+    with registry.overridden({CLOSE: lost}):
         answer = ship(desk, order, **key)
     assert_problem(answer, 503)
     assert answer["Retry-After"]

@@ -22,7 +22,7 @@ from severable.errors import from_error
 from severable.rpc import identity
 from severable.rpc.server.registry import registry
 from severable.rpc.transcoding import rule
-from tests.rpc.test_channels import Users, serving, users  # noqa: F401
+from tests.rpc.channels import Users, serving
 
 REMOTE = pytest.mark.parametrize("channel", ["rest", "grpc"], indirect=True)
 Code = grpc.StatusCode
@@ -46,10 +46,7 @@ READERS = set(DEPLOYMENTS) - {"gateway"}
 
 
 @pytest.fixture
-def channel(
-    request: pytest.FixtureRequest,
-    users: Users,  # noqa: F811
-) -> Iterator[grpc.Channel]:
+def channel(request: pytest.FixtureRequest, users: Users) -> Iterator[grpc.Channel]:
     with serving(request.param) as channel:
         yield channel
         channel.close()
@@ -98,7 +95,7 @@ def test_a_key_is_rotated_without_a_refused_call(
     channel: grpc.Channel,
     key: str,
     fallbacks: list[str],
-    users: Users,  # noqa: F811
+    users: Users,
     settings: Any,
 ) -> None:
     """Deployments that are restarted one after the other refused each other's calls."""
@@ -122,7 +119,7 @@ def test_calls_are_signed_with_the_first_key(settings: Any) -> None:
 def test_clocks_may_differ_by_five_minutes(
     channel: grpc.Channel,
     skew: int,
-    users: Users,  # noqa: F811
+    users: Users,
     settings: Any,
 ) -> None:
     """A machine whose clock is behind by a minute could call nobody."""
@@ -177,7 +174,7 @@ def test_callers_are_those_of_the_topology(settings: Any) -> None:
 @REMOTE
 def test_a_token_for_calls_by_hand_opens_every_deployment(
     channel: grpc.Channel,
-    users: Users,  # noqa: F811
+    users: Users,
     settings: Any,
     capsys: Any,
 ) -> None:
@@ -191,7 +188,7 @@ def test_a_token_for_calls_by_hand_opens_every_deployment(
 @REMOTE
 def test_for_whom_is_believed_with_a_valid_token_only(
     channel: grpc.Channel,
-    users: Users,  # noqa: F811
+    users: Users,
     settings: Any,
 ) -> None:
     called: list[Any] = []

@@ -33,7 +33,7 @@ from severable.rpc.client import stubs
 from severable.rpc.client.policy import Identity, Retry
 from severable.rpc.outcome import CallError
 from severable.rpc.server.registry import registry
-from tests.rpc.test_channels import POLICY, channel_to, listening
+from tests.rpc.channels import POLICY, channel_to, listening
 from tests.threads import together
 
 CALLERS, CALLS = 6, 40  # callers, and how many calls each makes
@@ -89,9 +89,7 @@ class Payments(PaymentServiceServicer):
 
 
 @pytest.fixture(params=["rest", "grpc"])
-def chain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-    monkeypatch.setattr(registry, "_services", dict(registry._services))
+def chain(request: pytest.FixtureRequest, own_registry: None) -> Iterator[Chain]:
     made: list[Chain] = []
     add_UserServiceServicer_to_server(Users(made), registry)
     add_InventoryServiceServicer_to_server(Inventory(made), registry)

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
 import pytest
-from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.db import transaction
 
 from protos import user_pb2 as pb
-from protos.user_pb2_grpc import UserServiceServicer, UserServiceStub
-from protos.user_pb2_grpc import add_UserServiceServicer_to_server as add_to_server
-from severable import topology
+from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import Conflict, NotFound, OutcomeUnknown, PaymentRequired, from_error
 from severable.rpc import deadline
 from severable.rpc.client import stubs
 from severable.rpc.client.local import LocalChannel
 from severable.rpc.client.policy import CallInTransaction, Identity
-from severable.rpc.client.rest import RestChannel
 from severable.rpc.server.registry import registry
-from severable.rpc.server.server import Server
 from severable.topology import TopologyError
-from shop.wsgi import application
-
-POLICY = topology.load(Path(__file__).parents[2] / "topology.toml").policies["users"]
-
-
-class Users(UserServiceServicer):
-    """Does what a test tells it."""
-
-    def __init__(self) -> None:
-        self.behaviour: Any = lambda request, context: pb.UserResponse(id=request.user_id)
-
-    def GetUser(self, request: pb.GetUserRequest, context: Any) -> Any:
-        return self.behaviour(request, context)
-
-    UpdateUser = GetUser
-
-
-@pytest.fixture
-def users(monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    """Every channel leads to this servicer."""
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-    monkeypatch.setattr(registry, "_services", dict(registry._services))
-    servicer = Users()
-    add_to_server(servicer, registry)
-    yield servicer
+from tests.rpc.channels import POLICY, Users, raising, serving
 
 
 class Get:
@@ -72,52 +41,6 @@ def get(request: pytest.FixtureRequest, users: Users) -> Iterator[Get]:
     with serving(request.param) as channel:
         yield Get(stubs.policed(channel, POLICY, Identity()))
         channel.close()
-
-
-@contextmanager
-def listening(kind: str) -> Iterator[str]:
-    """The address of a server of this process."""
-    if kind == "grpc":
-        server = Server("127.0.0.1:0")
-        server.start()
-        try:
-            yield server.address
-        finally:
-            server.stop()
-    else:
-        http = ThreadedWSGIServer(("127.0.0.1", 0), QuietHandler)
-        http.set_app(application)
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{http.server_port}"
-        finally:
-            http.shutdown()
-            thread.join()
-            http.server_close()
-
-
-@contextmanager
-def serving(kind: str) -> Iterator[grpc.Channel]:
-    """A channel to a server of this process that listens."""
-    with listening(kind) as address:
-        yield channel_to(kind, address)
-
-
-def channel_to(kind: str, *addresses: str) -> grpc.Channel:
-    return stubs.grpc_channel(*addresses) if kind == "grpc" else RestChannel(*addresses)
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-def raising(error: Exception) -> Any:
-    def behave(request: Any, context: Any) -> Any:
-        raise error
-
-    return behave
 
 
 def test_an_answer_comes_back_as_a_copy(users: Users, get: Get) -> None:
@@ -186,9 +109,8 @@ def test_the_refusal_of_a_callee_s_callee_comes_through(users: Users, get: Get) 
 
 @pytest.mark.parametrize("kind", ["local", "rest", "grpc"])
 def test_a_method_that_nobody_serves_is_unimplemented(users: Users, kind: str) -> None:
-    registry._handlers.clear()
-    registry._services.clear()
     with (
+        registry.overridden({"/user.UserService/GetUser": None}),
         nullcontext(LocalChannel()) if kind == "local" else serving(kind) as channel,
         pytest.raises(grpc.RpcError) as raised,
     ):

@@ -20,7 +20,7 @@ from severable.caching.stubs import cached_stub
 from severable.rpc.client import stubs
 from tests.conftest import ClientFor
 from tests.machine import settle
-from tests.rpc.test_channels import listening
+from tests.rpc.channels import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

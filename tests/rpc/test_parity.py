@@ -16,7 +16,7 @@ from protos.inventory_pb2_grpc import (
     InventoryServiceStub,
     add_InventoryServiceServicer_to_server,
 )
-from protos.user_pb2_grpc import UserServiceStub
+from protos.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_server
 from severable.errors import from_error
 from severable.rpc import identity
 from severable.rpc.client import stubs
@@ -25,7 +25,7 @@ from severable.rpc.client.policy import Identity
 from severable.rpc.server.registry import registry
 from severable.telemetry import correlation
 from severable.telemetry.correlation import Correlation, correlated
-from tests.rpc.test_channels import POLICY, Users, add_to_server, serving
+from tests.rpc.channels import POLICY, Users, serving
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -53,23 +53,22 @@ class Everywhere:
         self.inventory = Inventory()
         self.users = Users()
         add_InventoryServiceServicer_to_server(self.inventory, registry)
-        add_to_server(self.users, registry)
+        add_UserServiceServicer_to_server(self.users, registry)
         self.channels = channels
 
 
 @pytest.fixture(scope="module")
 def everywhere() -> Any:
-    kept = dict(registry._handlers), dict(registry._services)
     channels: dict[str, grpc.Channel] = {}
-    everywhere = Everywhere(channels)
-    with serving("rest") as rest, serving("grpc") as own:
-        channels |= {
-            "local": stubs.policed(LocalChannel(), POLICY),
-            "rest": stubs.policed(rest, POLICY, Identity()),
-            "grpc": stubs.policed(own, POLICY, Identity()),
-        }
-        yield everywhere
-    registry._handlers, registry._services = kept
+    with registry.overridden():
+        everywhere = Everywhere(channels)
+        with serving("rest") as rest, serving("grpc") as own:
+            channels |= {
+                "local": stubs.policed(LocalChannel(), POLICY),
+                "rest": stubs.policed(rest, POLICY, Identity()),
+                "grpc": stubs.policed(own, POLICY, Identity()),
+            }
+            yield everywhere
 
 
 def lines() -> Any:

@@ -21,8 +21,10 @@ from severable.rpc.client import stubs
 from severable.rpc.client.policy import Identity
 from severable.rpc.server.registry import registry
 from severable.rpc.server.server import THREADS, Server
-from tests.rpc.test_channels import POLICY
+from tests.rpc.channels import POLICY
 from tests.threads import together
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 class Users(UserServiceServicer):
@@ -33,12 +35,6 @@ class Users(UserServiceServicer):
 
     def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.UserResponse:
         return pb.UserResponse(name=self.name)
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-    monkeypatch.setattr(registry, "_services", dict(registry._services))
 
 
 def serve(name: str, address: str = "127.0.0.1:0") -> Server:

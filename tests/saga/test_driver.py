@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from severable.errors import Conflict, OutcomeUnknown
 from severable.saga import definition, driver, story
-from severable.saga.definition import Data, Definition, Step, define
+from severable.saga.definition import Data, Definition, Step
 from severable.saga.models import Saga
 
 pytestmark = pytest.mark.django_db
@@ -47,8 +47,7 @@ class Died(BaseException):
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(definition, "_definitions", dict(definition._definitions))
+def world() -> Iterator[World]:
     world = World()
     steps = (
         Step("look", world.does("look")),
@@ -65,8 +64,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             on_success=world.does("paid"),
         ),
     )
-    define(Definition("test", "orders", steps, on_compensated=world.compensated))
-    yield world
+    test = Definition("test", "orders", steps, on_compensated=world.compensated)
+    with definition.overridden(test):
+        yield world
 
 
 def begin(*, claimed: bool = True) -> Saga:

@@ -42,12 +42,11 @@ class Network:
 
     def __init__(self) -> None:
         self.schedule: list[str] = []
-        self._handlers = registry._handlers
 
     def spoiled(self) -> dict[str, Any]:
         return {
-            method: handler._replace(unary_unary=self._between(handler.unary_unary))
-            for method, handler in self._handlers.items()
+            method: self._between(registry.find(method).unary_unary)  # type: ignore[union-attr]
+            for method in registry.methods
             if "EventFeed" not in method
         }
 
@@ -69,10 +68,10 @@ class Network:
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+def network() -> Iterator[Network]:
     network = Network()
-    monkeypatch.setattr(registry, "_handlers", network.spoiled())
-    yield network
+    with registry.overridden(network.spoiled()):
+        yield network
 
 
 @contextmanager

@@ -3,7 +3,8 @@ order, no order without a charge, stock and ledger agree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -69,11 +70,12 @@ def rich(make_user: MakeUser) -> User:
 
 
 @pytest.fixture
-def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def spoil() -> Iterator[Callable[..., None]]:
     """spoil(method, reply, reply …): its first calls are carried out and answered so."""
 
     def spoil(method: str, *replies: Reply, carried_out: bool = True) -> None:
-        handler, left = registry._handlers[method], list(replies)
+        handler, left = registry.find(method), list(replies)
+        assert handler
 
         def call(request: Any, context: Any) -> Any:
             if not left:
@@ -83,10 +85,10 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 handler.unary_unary(request, context)
             return reply(context)
 
-        handlers = {**registry._handlers, method: handler._replace(unary_unary=call)}
-        monkeypatch.setattr(registry, "_handlers", handlers)
+        spoiled.enter_context(registry.overridden({method: call}))
 
-    return spoil
+    with ExitStack() as spoiled:
+        yield spoil
 
 
 def place(user: User, method: str = "card", token: str = "tok_visa") -> UUID:

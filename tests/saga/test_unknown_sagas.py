@@ -29,8 +29,8 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         sent.append((queue, args[1]))
 
     monkeypatch.setattr("severable.jobs.tasks.run.apply_async", apply_async)
-    monkeypatch.setattr(scheduler, "_enqueued", {})
-    yield sent
+    with scheduler.overridden((0, scheduler.enqueue_due_jobs)):
+        yield sent
 
 
 def saga(name: str, *, overdue: timedelta, **changes: Any) -> Saga:

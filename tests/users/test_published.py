@@ -12,10 +12,10 @@ from rest_framework.test import APIClient
 
 from apps.users.models import User
 from severable.config import jwk
-from tests.api.test_authorization import MATRIX, SIGN_IN
 from tests.test_settings import manage
+from tests.users.samples import ROUTES, SIGN_IN
 
-TOKEN_ROUTES = [key for key in MATRIX if key[1].startswith("/api/auth/")]
+TOKEN_ROUTES = [key for key in ROUTES if key[1].startswith("/api/auth/")]
 PUBLISHED = """
 from severable.api import key_ring
 import json

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from severable.errors import DomainError, OutcomeUnknown, from_error, to_grpc
 log = logging.getLogger(__name__)
 
 
+Behavior = Callable[[Any, Any], Any]
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 
 
@@ -55,6 +57,34 @@ class Registry(grpc.Server):
             server.add_generic_rpc_handlers((generic,))
             server.add_registered_method_handlers(name, handlers)
 
+    @contextmanager
+    def overridden(self, methods: Mapping[str, Behavior | None] | None = None) -> Iterator[None]:
+        """Let methods behave differently within the context. At its end, all is restored.
+
+        For tests. `methods` has, by full name such as "/user.UserService/GetUser", a function of
+        the request and its context, or None for a method that is not served. Servicers that are
+        registered within the context serve only there.
+        """
+        before = self._handlers, self._services
+        self._handlers, self._services = dict(self._handlers), dict(self._services)
+        try:
+            for method, behavior in (methods or {}).items():
+                self._override(method, behavior)
+            yield
+        finally:
+            self._handlers, self._services = before
+
+    def _override(self, method: str, behavior: Behavior | None) -> None:
+        _, service, name = method.split("/")
+        handlers = dict(self._services[service])
+        handler = handlers.pop(name)
+        del self._handlers[method]
+        if behavior:
+            handlers[name] = grpc.unary_unary_rpc_method_handler(
+                behavior, handler.request_deserializer, handler.response_serializer
+            )
+        self.add_registered_method_handlers(service, handlers)
+
     def _not_a_server(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("the registry of servicers is not a server")
 
@@ -81,7 +111,7 @@ def serve(
     return register
 
 
-def run(behavior: Callable[[Any, Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
+def run(behavior: Behavior, request: Any, context: grpc.ServicerContext) -> Any:
     """Run a servicer's method. A domain error becomes its status, any other exception INTERNAL
     and a log entry.
 
