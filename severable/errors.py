@@ -19,6 +19,21 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+# For contexts; the package itself uses the rest, too.
+__all__ = [
+    "Conflict",
+    "DomainError",
+    "Exists",
+    "Forbidden",
+    "Invalid",
+    "NotFound",
+    "OutcomeUnknown",
+    "PaymentRequired",
+    "Unauthenticated",
+    "from_error",
+    "uuid_of",
+]
+
 
 class OutcomeUnknown(Exception):
     """No response: the call may have been executed, or still be. Retry it with the same key."""
