@@ -42,7 +42,7 @@ class OutcomeUnknown(Exception):
 class DomainError(Exception):
     """A business error.
 
-    `code` is stable and for programs; `detail` is for people; `facts` are short strings that a
+    `code` is stable and for programs; `detail` is for users; `facts` are short strings that a
     program may need, such as the name of the wrong field.
     """
 

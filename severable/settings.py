@@ -1,7 +1,7 @@
 """Django settings of a project whose contexts run together or apart.
 
 A project's settings begin with `from severable.settings import *`, and add or replace what is its
-own: its apps in INSTALLED_APPS, AUTH_USER_MODEL, and the titles of its pages. ISSUES_TOKENS tells
+own: its apps in INSTALLED_APPS, AUTH_USER_MODEL, and the titles of its pages. ISSUES_TOKENS is
 whether the deployment has the context with the user accounts: the one that `topology.toml` gives
 the secret JWT_PRIVATE_KEY. docs/production.md lists the environment variables.
 """

@@ -1,1 +1,1 @@
-"""Tools that never run in production: the development supervisor, documents made of the code."""
+"""Tools for development: the supervisor, and documents generated from the code."""

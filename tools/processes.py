@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from types import FrameType
 
 STOP_SECONDS = 25.0  # a web process drains, then finishes gRPC calls, then HTTP requests
-LOOK_SECONDS = 3.0  # between two looks for a sign of life
+LOOK_SECONDS = 3.0  # between two checks of heartbeats
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -34,7 +34,7 @@ class Child:
     alive_at: float = 0.0  # when it showed the last one
 
     def start(self) -> None:
-        """Start it. It gets a session of its own, so that a Ctrl-C reaches only us."""
+        """Start the process in its own session, so that Ctrl-C reaches only the supervisor."""
         self.started = monotonic()
         self.process = subprocess.Popen(
             self.command,
@@ -49,13 +49,13 @@ class Child:
         return self.process is not None and self.process.poll() is not None
 
     def end(self, number: int) -> None:
-        """Send a signal to it and to whatever it has started, even where it is dead itself."""
+        """Send a signal to the process and its descendants, even if the process has ended."""
         assert self.process
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def pause(self) -> float:
-        """Seconds to wait before it is started again: none, unless it keeps dying at once."""
+        """Return the seconds before the next start: 0, unless it has just ended several times."""
         if monotonic() - self.started > 10:
             self.quick_deaths = 0
         self.quick_deaths += 1
@@ -63,8 +63,8 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until told to stop. A child that shows no sign of life for
-    `frozen_seconds` is killed and started again; 0 lets it be."""
+    """Keeps children running until it is stopped. A child without a heartbeat for `frozen_seconds`
+    is killed and started again; 0 disables that."""
 
     def __init__(self, children: list[Child], frozen_seconds: float = 0.0) -> None:
         self._children = children
@@ -74,12 +74,12 @@ class Supervisor:
         self._due: dict[str, float] = {}
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Ask the supervisor to end. As a signal handler it takes no lock, such as an Event's:
-        the code that it interrupts may hold it."""
+        """Stop the supervisor. As a signal handler it takes no lock, such as an Event's: the code
+        that it interrupts may hold it."""
         self._told_to_stop = True
 
     def run(self, when_started: Callable[[threading.Event], None]) -> None:
-        """Run until stopped. `when_started` is called beside, in a thread of its own."""
+        """Run until stopped. `when_started` is called in another thread."""
         for child in self._children:
             self._start(child)
             threading.Thread(target=self._look_for_signs, args=(child,), daemon=True).start()
@@ -141,11 +141,11 @@ class Supervisor:
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """Print a line."""
     print(f"shop: {text}", flush=True)
 
 
 def _die_with_parent() -> None:
-    # Linux only: where the supervisor is killed, its children end too, and free the port.
+    # Linux only: if the supervisor is killed, its children end too and free their ports.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)

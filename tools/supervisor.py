@@ -1,7 +1,7 @@
 """Runs the processes of a deployment together: `python -m tools.supervisor`.
 
-It starts them, starts again what dies or is frozen, and stops them all on Ctrl-C or SIGTERM. For
-one machine; a cluster has better ones. It imports nothing of Django, and so weighs little.
+It starts them, restarts those that end or freeze, and stops all on Ctrl-C or SIGTERM. It is for one
+machine. It does not import Django, to use little memory.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ VAR = Path(os.environ.get("VAR_DIR", HERE / "var"))
 
 
 def children(deployment: topology.Deployment) -> Iterator[Child]:
-    """The processes of a deployment: a web process for each of its addresses and, where a context
-    has a contract, worker and relay."""
+    """Yield the processes of a deployment: a web process for each of its addresses and, if a
+    context has a contract, a worker and a relay."""
     pairs, certificates = deployment.pairs(), _certificates(deployment)
     environment = _environment(deployment)
     for number, (http, grpc) in enumerate(pairs, 1):
@@ -49,7 +49,7 @@ def children(deployment: topology.Deployment) -> Iterator[Child]:
 
 
 def welcome(deployments: list[topology.Deployment]) -> Callable[[threading.Event], None]:
-    """Prints, once the shop answers, where it is and how an order is placed."""
+    """Return a function that prints the addresses of the shop when it is ready, and an example."""
     entry = next((d for d in deployments if ENTRY in d.contexts), deployments[0])
 
     text = WELCOME if os.environ.get("SHOP_ENV", "development") == "development" else OPEN
@@ -102,7 +102,7 @@ Place an order:
 
 Ctrl-C stops it.
 """
-OPEN = "shop: open at {url}, gRPC at {grpc}"  # where there are no demo accounts
+OPEN = "shop: open at {url}, gRPC at {grpc}"  # outside development, without demo accounts
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def main() -> None:
     locks = [_lock(deployment) for deployment in deployments]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if not all(pool.map(_prepare, deployments)):
-            sys.exit("shop: not started; what is wrong is said above")
+            sys.exit("shop: not started; see the errors above")
     supervisor = Supervisor(_children(deployments), _frozen_seconds())
     signal.signal(signal.SIGTERM, supervisor.stop)
     signal.signal(signal.SIGINT, supervisor.stop)
@@ -133,7 +133,7 @@ def _frozen_seconds() -> float:
     try:
         return float(given)
     except ValueError:
-        sys.exit(f"shop: FROZEN_SECONDS is {given!r}, which is no number")
+        sys.exit(f"shop: FROZEN_SECONDS is {given!r}, not a number")
 
 
 def _topology() -> topology.Topology:
@@ -157,12 +157,12 @@ def _deployments() -> list[topology.Deployment]:
 
 
 def _take_port(name: str, kind: str) -> None:
-    """PORT and GRPC_PORT say where the deployment of the gateway listens."""
+    """Set an address of the gateway's deployment from PORT or GRPC_PORT."""
     given = os.environ.get(name)
     if given is None:
         return
     if not given.isdigit() or not 0 < int(given) < 65536:
-        sys.exit(f"shop: {name} is {given!r}, which is no port")
+        sys.exit(f"shop: {name} is {given!r}, not a port")
     entry = os.environ.get("SHOP_DEPLOYMENT") or _topology().where(_placement(), ENTRY).name
     os.environ[f"{kind}_{entry.upper()}"] = f"{HOST}:{given}"
 
@@ -191,7 +191,7 @@ def _lock(deployment: topology.Deployment) -> IO[str]:
 
 
 def _environment(deployment: topology.Deployment) -> dict[str, str]:
-    # Without a bound, glibc gives each thread a heap of its own, and never takes it back.
+    # Without a limit, glibc gives each thread its own heap and never frees it.
     return {
         "MALLOC_ARENA_MAX": "2",
         **os.environ,

@@ -1,4 +1,4 @@
-"""Users in the admin: accounts, what they may, what mails they want, store credit, sign-ins."""
+"""Users in the admin: accounts, permissions, preferences, store credit and sessions."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ ACCESS = ["is_active", "is_staff", "is_superuser", "granted"]
 
 
 class NewUserForm(UserCreationForm):
-    """A new account has a password, and may nothing yet."""
+    """The form for a new account, which has a password and no permissions."""
 
     usable_password = None
 
@@ -49,11 +49,11 @@ class NewUserForm(UserCreationForm):
 
 
 class UserForm(UserChangeForm):
-    """A form in which permissions are ticked, not typed."""
+    """The form for an account, with its permissions as checkboxes."""
 
     granted = forms.MultipleChoiceField(
         label="Permissions of the API",
-        help_text="What their tokens allow",
+        help_text="Included in the access tokens of the user",
         choices=[(name, name) for name in settings.TOPOLOGY.permissions],
         required=False,
         widget=widgets.UnfoldAdminCheckboxSelectMultipleWidget,
@@ -61,7 +61,7 @@ class UserForm(UserChangeForm):
 
 
 class SetPassword:
-    """Makes a form save the password alone: store credit may change meanwhile."""
+    """A mixin of forms that saves the password only: the user's store credit may have changed."""
 
     field: str
 
@@ -74,13 +74,13 @@ class SetPassword:
 
 
 class PasswordForm(SetPassword, AdminPasswordChangeForm):
-    """For somebody else's password."""
+    """The form for the password of another user."""
 
     field = "password1"
 
 
 class OwnPasswordForm(SetPassword, AdminOwnPasswordChangeForm):
-    """For one's own."""
+    """The form for one's own password."""
 
     field = "new_password1"
 
@@ -89,7 +89,7 @@ admin.site.password_change_form = OwnPasswordForm
 
 
 class CreditForm(BaseDialogForm):
-    """The amount to give, or to take. The key makes a second click harmless."""
+    """The form for store credit. Its key makes a second submission harmless."""
 
     amount = forms.DecimalField(
         max_digits=12,
@@ -126,14 +126,16 @@ class UserAdmin(ContextAdmin, DjangoUserAdmin):
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
         ("Profile", {"fields": [*PROFILE, "email_confirmed_at", "shown_credit", "links"]}),
-        ("What they may", {"fields": [*ACCESS, "groups"]}),
+        ("Permissions", {"fields": [*ACCESS, "groups"]}),
         ("Dates", {"fields": [("date_joined", "last_login")]}),
     ]
     add_fieldsets = [(None, {"fields": ["username", *PROFILE, "password1", "password2"]})]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Leave accounts that have powers to superusers: a new password or e-mail address gives
-        the account, with all that it may do, to whoever sets it."""
+        """Return whether the user may change an account: one with permissions only as a superuser.
+
+        Anyone who can set the password or the e-mail address of an account can take it over.
+        """
         allowed: bool = super().has_change_permission(request, obj)
         if obj is None or request.user.is_superuser or obj.pk == request.user.pk:
             return allowed
@@ -266,7 +268,7 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(ContextAdmin, DjangoGroupAdmin):
-    """Groups, which others than superusers can only see: they could give themselves all rights."""
+    """The admin of groups, which only superusers may change: they grant permissions."""
 
     icon = "group"
     filter_horizontal = []

@@ -93,14 +93,17 @@ class TokensSerializer(serializers.Serializer[Any]):
 
 
 def visible(request: Request, user_id: int) -> User:
-    """A user that the caller may see: themselves, or anybody for those who give credit."""
+    """Return a user that the caller may see: the caller, or any user with the permission CREDIT.
+
+    Raises UserNotFound.
+    """
     if user_id != caller_id(request) and not may(request.user, CREDIT):
         raise queries.UserNotFound(user_id)
     return queries.user(user_id)
 
 
 def own(request: Request, user_id: int) -> int:
-    """The caller's own id. Other ids do not exist, as far as they are concerned."""
+    """Return the id if it is the caller's own. Raises UserNotFound for any other id."""
     if user_id != caller_id(request):
         raise queries.UserNotFound(user_id)
     return user_id
@@ -140,7 +143,7 @@ class OneUser(APIView):
 
     @extend_schema(request=ProfileSerializer, responses=UserSerializer)
     def patch(self, request: Request, user_id: int) -> Response:
-        """Change your profile. What is left out stays as it is."""
+        """Change your profile. Fields that are left out stay unchanged."""
         own(request, user_id)
         data = validated(ProfileSerializer, request, partial=True)
         user = services.update_profile(user_id=user_id, **data)
@@ -156,7 +159,7 @@ class UserPreferences(APIView):
 
     @extend_schema(request=PreferencesSerializer, responses=PreferencesSerializer)
     def put(self, request: Request, user_id: int) -> Response:
-        """Say which mails you want."""
+        """Choose the mails that you get."""
         own(request, user_id)
         data = validated(PreferencesSerializer, request)
         preferences = services.set_preferences(user_id=user_id, **data)
@@ -173,7 +176,7 @@ class EmailConfirmationRequest(Idempotent):
         },
     )
     def post(self, request: Request) -> Response:
-        """Get the mail again that asks you to confirm your e-mail address."""
+        """Send the mail with the confirmation link again."""
         user = confirmations.request_again(user_id=caller_id(request))
         return Response(EmailSerializer(user).data, status.HTTP_202_ACCEPTED)
 
@@ -205,7 +208,7 @@ class Credit(Idempotent):
         responses={200: UserSerializer, (402, PROBLEM): ProblemSerializer},
     )
     def patch(self, request: Request, user_id: int) -> Response:
-        """Give a user store credit, or take it where the amount is negative."""
+        """Give a user store credit, or take it if the amount is negative."""
         data = validated(CreditSerializer, request)
         user = services.change_credit(
             key=str(self.operation_id), user_id=user_id, reason="by staff", **data

@@ -43,9 +43,9 @@ class AlreadyConfirmed(Conflict):
 
 
 def request(user: User) -> None:
-    """Have a confirmation mail sent, as part of the change that needs it.
+    """Request a confirmation mail, in the transaction of the change that needs it.
 
-    Over the limit no mail is sent; the user can ask for one later.
+    Over the limit no mail is sent; the user can request one later.
     """
     with suppress(limits.TooManyAttempts):
         _request(user)

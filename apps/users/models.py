@@ -18,7 +18,7 @@ no_controls = RegexValidator(rf"^[^{_CONTROLS}]*\Z", "This must not contain cont
 
 
 class User(AbstractUser):
-    """A person. The id is what other contexts know them by."""
+    """A user account. Other contexts refer to it by its id."""
 
     id = models.AutoField(primary_key=True)
     first_name = None  # type: ignore[assignment]
@@ -67,7 +67,7 @@ class User(AbstractUser):
 
 
 class Preferences(models.Model):
-    """Which mails a user wants."""
+    """The mails that a user has chosen to get."""
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True)
     order_mails = models.BooleanField(default=True)

@@ -11,7 +11,7 @@ from apps.users import confirmations
 from severable.api import limits
 
 
-# The token is the proof that another site cannot give, so there is no cookie to protect.
+# The token proves the user's intent, and no cookie is used: another site cannot forge a request.
 @method_decorator([csrf_exempt, never_cache], name="dispatch")
 class ConfirmEmail(View):
     """A button, so that programs that open the links of mails confirm nothing."""

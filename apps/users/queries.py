@@ -19,7 +19,7 @@ def user(user_id: int) -> User:
 
 
 def locked(user_id: int) -> User:
-    """A user that nobody else can change until the transaction ends."""
+    """Return a user, locked until the transaction ends. Raises UserNotFound."""
     found = User.objects.select_for_update().filter(id=user_id).first()
     if found is None:
         raise UserNotFound(user_id)

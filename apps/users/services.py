@@ -52,9 +52,9 @@ def register(
     address: str,
     email_confirmed: bool = False,
 ) -> User:
-    """Open an account. The same registration again answers with the same user.
+    """Create an account. A repeated registration returns the same user.
 
-    Only code that knows the owner of the address may say that it is confirmed.
+    `email_confirmed` is for code that has verified the owner of the address.
     """
     user = User(
         registration=registration,
@@ -79,7 +79,7 @@ def create_customer(*, name: str, email: str, address: str) -> User:
 def update_profile(
     *, user_id: int, name: str | None = None, email: str | None = None, address: str | None = None
 ) -> User:
-    """Change what is given. Nothing is recorded if nothing changes.
+    """Change the given fields. Appends no event if nothing changes.
 
     A new e-mail address is unconfirmed.
     """
@@ -108,7 +108,7 @@ def update_profile(
 def set_access(
     *, user_id: int, is_active: bool, is_staff: bool, is_superuser: bool, granted: list[str]
 ) -> None:
-    """Say what a user may. Who has signed in keeps what their token says until it runs out."""
+    """Set a user's permissions. Issued access tokens keep the old ones until they expire."""
     user = queries.locked(user_id)
     wanted = {
         "is_active": is_active,
@@ -135,7 +135,7 @@ def set_access(
 
 @transaction.atomic
 def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> Preferences:
-    """Say which mails a user wants."""
+    """Set the mails that a user gets."""
     user = queries.locked(user_id)
     wanted = {"order_mails": order_mails, "account_mails": account_mails}
     preferences, _ = Preferences.objects.update_or_create(user=user, defaults=wanted)
@@ -145,7 +145,7 @@ def set_preferences(*, user_id: int, order_mails: bool, account_mails: bool) -> 
 
 @transaction.atomic
 def set_password(*, user_id: int, password: str) -> User:
-    """Give a user a new password. Whoever is signed in with the old one has to sign in again."""
+    """Set a user's password and end the sessions that began with the old one."""
     user = queries.locked(user_id)
     user.set_password(password)
     user.save(update_fields=["password"])
@@ -155,7 +155,7 @@ def set_password(*, user_id: int, password: str) -> User:
 
 @transaction.atomic
 def change_credit(*, key: str, user_id: int, amount: int, reason: str) -> User:
-    """Give store credit, or take it where the amount is negative."""
+    """Give store credit, or take it if the amount is negative."""
     user = queries.locked(user_id)
     if not CreditEntry.objects.filter(key=key).exists():
         _enter(user, key, amount, reason)
@@ -175,7 +175,7 @@ def debit_credit(*, payment_id: str, user_id: int, amount: int) -> User:
 
 @transaction.atomic
 def return_credit(*, payment_id: str, user_id: int) -> User:
-    """Give back what a payment took, be it nothing: it takes nothing any more."""
+    """Return the credit that a payment has taken, if any. The payment can take none after that."""
     user = queries.locked(user_id)
     if not CreditEntry.objects.filter(key=_return_key(payment_id)).exists():
         taken = CreditEntry.objects.filter(key=_debit_key(payment_id)).first()

@@ -51,13 +51,13 @@ def sign_in(*, username: str, password: str) -> Tokens:
 
 
 def refresh_tokens(*, refresh: str) -> Tokens:
-    """Trade a refresh token for new ones. One that was traded before ends its whole session:
-    somebody else has a copy of it."""
+    """Exchange a refresh token for new tokens. A token that was exchanged before ends its session,
+    because another party must have a copy of it."""
     old = _verified(refresh)
     new = RefreshToken()
     mine = Session.objects.filter(id=UUID(old["sid"]), ended_at=None)
     # Compare and set: of any number of trades at the same time, one wins. Not user__is_active: the
-    # join would hide the token in a subquery, which PostgreSQL does not look at again.
+    # join would hide the token in a subquery, which PostgreSQL does not evaluate again.
     traded = mine.filter(token_id=old["jti"], user__in=User.objects.filter(is_active=True)).update(
         token_id=new["jti"], expires_at=_end(new)
     )

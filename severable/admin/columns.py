@@ -70,8 +70,8 @@ def links_column(links: Callable[[Any], Iterable[str]]) -> Column:
 
 
 def money_column(field: str, title: str = "", *, currency: str = "currency") -> Column:
-    """Return a column with an amount in minor units. `currency` is the attribute of the row that
-    names the currency, also a dotted one, or empty if there is none."""
+    """Return a column with an amount in minor units. `currency` is the attribute with
+    the row's currency, such as "order.currency", or empty if the row has none."""
     unit: Callable[[Any], str] = attrgetter(currency) if currency else lambda row: ""
     return column(title or field, lambda row: money(getattr(row, field), unit(row)), ordering=field)
 

@@ -1,4 +1,4 @@
-"""The client address of a request. What the client itself claims is ignored."""
+"""The client address of a request. Headers that the client itself sets are ignored."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def is_proxied(proof: str) -> bool:
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 from which an IPv6 client can
-    choose its address."""
+    """Return the network that counts as one client: an IPv4 address, or the /64 from which an IPv6
+    client can choose its address."""
     try:
         parsed = ip_address(address)
     except ValueError:

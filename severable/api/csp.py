@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every response: what a browser may load and run for it."""
+"""The Content-Security-Policy of every response, which limits what a browser loads and runs."""
 
 from __future__ import annotations
 

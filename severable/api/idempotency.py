@@ -3,7 +3,7 @@
 The semantics are those of draft-ietf-httpapi-idempotency-key-header: another body with the same
 key is 422, the same one still in flight is 409. A process that dies meanwhile leaves the key locked
 for LOCK; after that the request runs again with the same `operation_id`, by which the services
-recognize what they have already done. A process that survives an outage of its database releases
+recognize that they have already run. A process that survives an outage of its database releases
 the lock itself.
 
 A key belongs to its caller and to the context that owns the route, so that the placement makes

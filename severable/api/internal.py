@@ -1,7 +1,8 @@
 """The internal REST API: one generic view serves every method that a contract annotates.
 
-It is for other deployments of the shop, which authenticate with a service token. Superusers can
-also read in a browser what has no side effects: the responses contain every user's data.
+It is for other deployments, which authenticate with a service token. Superusers can also call the
+methods without side effects from a browser; no other user can, since the responses contain the data
+of all users.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 
 class Pages(PageNumberPagination):
-    """Numbered pages, for lists that people browse."""
+    """Numbered pages, for lists in a user interface."""
 
     page_size = 20
     page_size_query_param = "page_size"

@@ -31,7 +31,7 @@ def queue_arguments(url: str) -> dict[str, Any]:
     """Return the arguments of RabbitMQ's queues; none for another broker.
 
     All are explicit, because RabbitMQ's defaults differ between versions. Delivery is at least
-    once; a message that has killed its worker eight times is dead-lettered, for people to inspect.
+    once; a message that has killed its worker eight times is dead-lettered, to be inspected.
     """
     if not url.startswith("amqp"):
         return {}

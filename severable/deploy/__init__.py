@@ -1,4 +1,4 @@
-"""Files for what runs the shop, made of topology.toml: `manage.py topology render`."""
+"""Files for Docker, Kubernetes, Istio and nginx, rendered from topology.toml."""
 
 from severable.deploy.files import RENDERERS, differing, render, write
 

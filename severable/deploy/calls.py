@@ -1,4 +1,4 @@
-"""Which deployment calls which, and what: the contracts of a placement, with their methods."""
+"""The calls between the deployments of a placement: contracts, methods, callers and callees."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """docker-compose.yml: every placement is a profile; servers, collector and dashboards are shared.
 
-What does not follow from topology.toml is in compose.yaml, beside this file.
+The parts that do not depend on topology.toml are in compose.yaml, beside this file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def render(topology: Topology) -> dict[str, str]:
 
 
 def required(name: str) -> str:
-    """Return a reference to a variable without which compose stops, and says what makes it."""
+    """Return a reference to a required variable, with the command that makes it for the error."""
     return f"${{{name}:?run {MAKE_ENV} first}}"
 
 
@@ -207,7 +207,7 @@ def _common(edge: Edge) -> dict[str, str]:
 
 
 def _factored(processes: list[tuple[str, str, Service]]) -> dict[str, Service]:
-    """Return the services without what those of their kind share, which is written once."""
+    """Return the services, with the parts that those of one kind share in anchors."""
     kinds: dict[str, list[Service]] = {}
     for _, kind, service in processes:
         kinds.setdefault(kind, []).append(service)

@@ -1,4 +1,4 @@
-"""The rendered files: made, written, and compared with what is there."""
+"""The rendered files: written, or compared with those on disk."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""nginx as the edge of a placement: routes, limits, and what passes between clients and contexts.
+"""nginx as the edge of a placement: routes, limits and headers.
 
-It is the same edge as the embedded gateway; where it differs, tests/edge/ says so and why.
+It behaves as the embedded gateway does; tests/edge/ lists the differences and their reasons.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from severable.topology import Topology, TopologyError
 from severable.topology.model import Edge
 
 RESOLVER = "127.0.0.11"  # Docker's
-PORT = 8080  # where the edge listens; it needs no privilege
+PORT = 8080  # the edge's port, which needs no privilege
 
 # What contexts read of a client's request. nginx cannot drop headers by the start of their names
 # (X-User-…, X-Internal-…, X-Forwarded-…), so it passes these and no others.
@@ -61,7 +61,7 @@ class Problem:
 
     @property
     def statuses(self) -> str:
-        """Return nginx's statuses as it wants them."""
+        """Return statuses in nginx's syntax."""
         return " ".join(map(str, self.found))
 
 
@@ -111,8 +111,8 @@ def configuration(
 ) -> str:
     """Return a whole nginx.conf for a placement.
 
-    `hosts` are host:port by deployment, `resolver` the name server that knows them, `listen` the
-    port or address:port for clients, `folder` where nginx may write.
+    `hosts` are host:port by deployment, `resolver` the name server for them, `listen` the
+    port or address:port for clients, `folder` the one that nginx may write to.
     """
     edge = topology.edge
     if edge is None:

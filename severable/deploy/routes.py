@@ -1,4 +1,4 @@
-"""Which deployment answers which public path, as the edge must know it."""
+"""The deployment for each public path, for the edge."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ LIVE, READY = "/health/live", "/health/ready"
 HEARTBEAT = "/tmp/heartbeat"  # noqa: S108  # a file system of the container's own
 HEARTBEAT_SECONDS = 30  # without a sign of life, after which a worker or relay is taken for frozen
 STOP_SECONDS = 25  # that processes other than web have to end
-# Every deployment gets these; what a context needs besides, its table says.
+# Every deployment gets these; the tables of contexts name further ones.
 SECRETS = (
     *("SECRET_KEY", "SERVICE_KEY", "JWT_PUBLIC_KEYS", "METRICS_TOKEN"),
     *("DATABASE_URL", "BROKER_URL", "CACHE_URL"),

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 SHORT = 40  # characters of an item in a list that is written on one line
-MERGE = "<<"  # the key under which a mapping takes what an Anchor, or a list of them, has
+MERGE = "<<"  # the key by which a mapping includes an Anchor, or a list of them
 
 
 class Anchor(dict[str, Any]):

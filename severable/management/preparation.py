@@ -1,6 +1,8 @@
-"""Checks of `manage.py prepare`: it refuses an empty database beside one with data, and one
-whose tables
-are those of another version."""
+"""Checks of `manage.py prepare`.
+
+It refuses an empty database if another one of the server has data, and a database with the tables
+of another version.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def _names() -> set[str]:
 
 
 def _contexts_in(name: str) -> set[str]:
-    """Return the apps whose tables a database has; none where it does not exist."""
+    """Return the apps whose tables a database has; none if it does not exist."""
     if connection.vendor == "sqlite":
         try:
             with closing(
@@ -61,7 +63,7 @@ def _contexts_in(name: str) -> set[str]:
 
 
 def misfits() -> Iterator[str]:
-    """Yield what of the database's tables does not fit this version's models."""
+    """Yield the differences between the database's tables and this version's models."""
     with connection.cursor() as cursor:
         there = set(connection.introspection.table_names(cursor))
         for model in apps.get_models(include_auto_created=True):

@@ -8,8 +8,8 @@ from time import monotonic
 
 
 class Circuit:
-    """A circuit that opens after `failures` failures in a row, for `seconds`. Then it lets a
-    single trial through, whose result closes it or opens it again.
+    """A circuit that opens after `failures` failures in a row, for `seconds`. Then it admits a
+    single trial, whose result closes it or opens it again.
 
     Every `enter` that returns an epoch must be followed by `leave` or `give_up`.
     """

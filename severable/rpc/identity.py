@@ -65,7 +65,7 @@ def token(lifetime: float = LIFETIME, caller: str = "") -> str:
 
 
 def auth_metadata() -> tuple[tuple[str, str], ...]:
-    """Return the metadata that tell the callee the caller, the actor and the cause of a call."""
+    """Return the metadata with the caller, the actor and the cause of a call."""
     why = correlation.current()
     ends = time.time() // RENEWED * RENEWED + LIFETIME  # the same for RENEWED seconds
     own = _signed(settings.SERVICE_KEY, settings.DEPLOYMENT.name, int(ends))

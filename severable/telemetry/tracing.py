@@ -82,7 +82,7 @@ def span(name: str, parent: str = "") -> Iterator[None]:
 def forwarding(parent: str) -> Iterator[str]:
     """Run the block in a span if spans are recorded. Yields the traceparent of requests in it.
 
-    A span that nobody records costs a proxy more than the rest of its work: without an endpoint,
+    A span that is not recorded costs a proxy more than the rest of its work: without an endpoint,
     the parent is passed on, or a new trace begins.
     """
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT:

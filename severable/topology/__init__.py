@@ -1,4 +1,4 @@
-"""Which contexts there are, how they call each other, and which run together: topology.toml."""
+"""The topology: the contexts, the policies of their calls, and the placements."""
 
 from severable.topology.loading import load, path, refuse_undeployable
 from severable.topology.model import (

@@ -27,7 +27,7 @@ def variable(deployment: str, kind: str) -> str:
 
 
 def problems(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the addresses of a file's placements."""
+    """Yield the problems with the addresses of a file's placements."""
     for placement, deployments in raw["placements"].items():
         for name, entry in deployments.items():
             for kind in sorted(KINDS & entry.keys()):

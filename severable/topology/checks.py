@@ -11,7 +11,7 @@ from severable.topology.problem import Place, Problem
 
 
 def structure(topology: Topology) -> Iterator[Problem]:
-    """Yield what keeps the shop from running at all."""
+    """Yield the problems that prevent a start."""
     yield from _names(topology)
     yield from _calls(topology)
     yield from _routes(topology)
@@ -76,7 +76,7 @@ def _timeouts(
     topology: Topology, path: tuple[str, ...], parent: str, child: str
 ) -> Iterator[Problem]:
     if not topology.contexts[parent].package:
-        return  # nobody calls it, so that nothing limits it
+        return  # it is not called, so it needs no limit
     mine, theirs = topology.policies[parent].timeout, topology.policies[child].timeout
     if theirs > mine:
         yield Problem(

@@ -38,6 +38,6 @@ def method(path: str) -> MethodDescriptor | None:
 
 
 def repeatable(path: str) -> bool:
-    """Return whether a method's contract says that it may come more than once."""
+    """Return whether a method is idempotent by its contract."""
     described = method(path)
     return described is not None and described.GetOptions().idempotency_level in REPEATABLE

@@ -14,7 +14,7 @@ RESERVED = 3  # connections that PostgreSQL keeps for superusers (superuser_rese
 
 
 def problems(topology: Topology) -> Iterator[Problem]:
-    """Yield what keeps a topology from being deployed, or what would go wrong there."""
+    """Yield the problems that prevent a deployment, or that would occur in it."""
     if topology.deploy is None:
         yield Problem(("deploy",), "is missing: the image, its tag and the limits of the servers")
     if topology.edge is None:
@@ -28,7 +28,7 @@ def problems(topology: Topology) -> Iterator[Problem]:
 
 
 def _methods(topology: Topology) -> Iterator[Problem]:
-    """Yield what is said of methods that their contracts do not bear out."""
+    """Yield the settings of methods that contradict their contracts."""
     for policy in topology.policies.values():
         for path, own in policy.methods.items():
             place = ("methods", path.removeprefix("/"))

@@ -70,9 +70,9 @@ def _said(path: Path, text: str, problem: Problem) -> str:
 
 
 def line_of(text: str, place: Place) -> int:
-    """Return the line that sets a key or, if none does, begins the nearest table around it; else 0.
+    """Return the line of a key or, if it is not set, of the nearest table around it; else 0.
 
-    The standard library's parser keeps no lines, so this looks for headers and keys that stand at
+    The standard library's parser keeps no line numbers, so this searches for headers and keys at
     the beginning of a line.
     """
     table: Place = ()
@@ -98,7 +98,7 @@ def _keys(dotted: str) -> Place:
 
 
 def _misplaced(raw: Entry) -> Iterator[Problem]:
-    """Yield what keeps the file from being read any further."""
+    """Yield the problems that prevent further checks."""
     for name in sorted(raw.keys() - TABLES):
         yield Problem((name,), f"unknown table; there is: {', '.join(sorted(TABLES))}")
     for place, entry in _tables(raw):
@@ -117,7 +117,7 @@ def _without_owner(raw: Entry) -> Iterator[Problem]:
 
 
 def _tables(raw: Entry) -> Iterator[tuple[Place, Any]]:
-    """Yield what must be a table, with its place."""
+    """Yield the values that must be tables, with their places."""
     for name, table in raw.items():
         yield (name,), table
         nested = isinstance(table, dict) and name not in ("calls", "edge", "deploy")
@@ -128,7 +128,7 @@ def _tables(raw: Entry) -> Iterator[tuple[Place, Any]]:
 
 
 def _filled_in(raw: Entry) -> Entry:
-    """Return what the types of `model` expect: names, defaults and all that follows are in it."""
+    """Return the input for the types of `model`, with names, defaults and derived values."""
     owners = {entry.get("package"): name for name, entry in raw["contexts"].items()}
     default = _defaults(raw["calls"])
     return {

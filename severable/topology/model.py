@@ -1,4 +1,4 @@
-"""The content of topology.toml, as types that check what they are given."""
+"""The content of topology.toml, as types that validate their values."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
 Route = Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+)+$")]
 Pattern = Annotated[str, StringConstraints(pattern=r"^(/([\w.-]+|\*))+$")]  # "*": one part
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
-# Names of host and Kubernetes objects come from it, and of environment variables.
+# It becomes part of the names of hosts, Kubernetes objects and environment variables.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
 CHECKED = ConfigDict(extra="forbid")
 
 
 class TopologyError(Exception):
-    """topology.toml asks for something that cannot work. The text names the line and the key."""
+    """An error in topology.toml. The text names the line and the key."""
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -77,14 +77,14 @@ class Policy:
         return self.retries if own is None or own.retries is None else own.retries
 
     def without_retries(self) -> Policy:
-        """Return this policy for where something else retries calls."""
+        """Return this policy for an environment that retries calls itself, such as a mesh."""
         methods = {name: replace(own, retries=None) for name, own in self.methods.items()}
         return replace(self, retries=0, methods=methods)
 
 
 @dataclass(frozen=True, config=CHECKED)
 class Fault:
-    """Faults on purpose in calls to a context; topology.toml says what each value means."""
+    """Injected faults in calls to a context; topology.toml says what each value means."""
 
     delay: Seconds = 0.0
     delay_percent: Percent = 0.0
@@ -101,7 +101,7 @@ class Cached:
     method: Annotated[str, StringConstraints(pattern=METHOD)]
     owner: str  # the context whose method it is
     seconds: Annotated[float, Field(strict=True, ge=0.001, le=MAX_CACHE_SECONDS)]
-    key: str  # a field of the request and of each event: whom it is about
+    key: str  # a field of the request and of each event: the id of their subject
     invalidated_by: Annotated[tuple[str, ...], Field(min_length=1)]  # such as "user.UserUpdated"
 
 
@@ -137,7 +137,7 @@ class Edge:
 
     host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
     timeout: Timeout  # for a whole answer
-    retries: Retries  # of requests that may come again
+    retries: Retries  # of idempotent requests
     body_limit: Annotated[int, Field(strict=True, ge=1024, le=1 << 30)]  # bytes
     body_timeout: Timeout  # between two parts of a request's body or head
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # in front of the edge, such as balancers
@@ -150,7 +150,7 @@ class Deploy:
     image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][\w./:-]*:[\w][\w.-]{0,127}$")]
     namespace: Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
     database_connections: Count  # that the PostgreSQL server allows
-    drain: Seconds  # that a web process goes on serving after it was told to end
+    drain: Seconds  # that a web process goes on serving after SIGTERM
     grace: Timeout  # from SIGTERM to SIGKILL
 
 
@@ -168,9 +168,10 @@ class Deployment:
 
     @property
     def inside(self) -> bool:
-        """Return whether only other deployments reach its HTTP, and it speaks TLS if they do.
-        In front
-        of the gateway is whatever ends the TLS of the outside."""
+        """Return whether only other deployments reach its HTTP, over TLS if it has certificates.
+
+        The gateway is behind a proxy that terminates the clients' TLS.
+        """
         return ENTRY not in self.contexts
 
     @property
@@ -199,7 +200,7 @@ class Topology:
     placements: dict[str, dict[str, Deployment]]
     policies: dict[str, Policy]  # by the context that is called
     overrides: tuple[str, ...]  # the contexts that have a policy of their own
-    timeout: float  # seconds that a call has where nothing says otherwise
+    timeout: float  # the default timeout of calls in seconds
     faults: dict[str, Fault]  # by the context that is called
     cached: tuple[Cached, ...]
     edge: Edge | None = None
@@ -229,8 +230,8 @@ class Topology:
     def may_call(self, placement: str, caller: str, package: str) -> bool:
         """Return whether a deployment runs a context that may call a contract.
 
-        A contract that belongs to no context is the feed of events. Every context serves it, to all
-        deployments that have workers: which of them read whose events, their handlers say.
+        A contract that belongs to no context is the feed of events. Every context serves it to all
+        deployments that have workers: their handlers determine whose events they read.
         """
         deployment = self.placements[placement].get(caller)
         if deployment is None:

@@ -8,7 +8,7 @@ from severable.topology.model import Deployment, Topology
 
 
 def lines(topology: Topology) -> Iterator[str]:
-    """Yield the lines: who calls whom and how, then who runs where in each placement."""
+    """Yield the lines: the calls and their policies, then the deployments of each placement."""
     yield "Calls: local within a deployment, over gRPC or REST (CHANNEL) between deployments"
     for context in topology.contexts.values():
         for callee in context.calls:

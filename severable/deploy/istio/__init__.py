@@ -1,7 +1,7 @@
-"""Istio: for each placement what a mesh adds to its Kubernetes overlay, and takes out of it.
+"""Istio: for each placement, the changes that a mesh makes to its Kubernetes overlay.
 
-The mesh balances, retries and breaks the calls between deployments, knows who calls by mutual TLS,
-and its gateway stands in the place of nginx.
+The mesh balances and retries the calls between deployments, breaks their circuits, and identifies
+callers by mutual TLS. Its gateway replaces nginx.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _in_mesh() -> list[Resource]:
     native = {"sidecar.istio.io/nativeSidecar": "true"}
     annotated = {"spec": {"template": {"metadata": {"annotations": native}}}}
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "all"}}
-    # With an address of its own it is the mesh that spreads calls; without, their callers do.
+    # With a cluster IP the mesh spreads calls; without one, the callers do.
     balanced = "- {op: remove, path: /spec/clusterIP}"
     return [
         {"target": {"kind": "Namespace"}, "patch": inject},

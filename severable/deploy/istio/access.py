@@ -18,7 +18,7 @@ PROMETHEUS = "prometheus"  # its service account
 
 
 def resources(topology: Topology, placement: str) -> Iterator[Resource]:
-    """Yield mutual TLS for all pods, and for each deployment who may call what there."""
+    """Yield mutual TLS for all pods, and the calls that each deployment allows."""
     strict = {"mtls": {"mode": "STRICT"}}
     yield resource(SECURITY, "PeerAuthentication", "default", spec=strict)
     yield resource(SECURITY, "AuthorizationPolicy", "default-deny", spec={})
@@ -43,7 +43,7 @@ def grpc_paths(package: str) -> list[str]:
 
 
 def _pattern(template: str) -> str:
-    """Return a pattern of Istio's: a variable is a whole part of a path, or the end is open."""
+    """Return Istio's pattern of a path: a variable matches a segment, or the rest at the end."""
     done: list[str] = []
     for part in template.split("/"):
         if VARIABLE.search(part) and not VARIABLE.fullmatch(part):

@@ -1,4 +1,4 @@
-"""Calls between deployments: their timeouts, retries and faults, and what a callee bears."""
+"""Calls between deployments: timeouts, retries and faults, and the limits of callees."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from severable.rpc.transcoding import HTTP_OF, VARIABLE, rule
 from severable.topology import Deployment, Fault, Policy, Topology
 from severable.topology.contracts import repeatable
 
-# Only where nothing was answered. An answer UNAVAILABLE may mean that a callee further on was not
+# Only if there was no response. A response UNAVAILABLE may mean that a callee further on was not
 # there: retries of it by each caller on the way would multiply.
 RETRY_ON = "connect-failure,refused-stream,reset"
 EJECTION_SWEEP = "1s"
@@ -35,7 +35,7 @@ class Handling(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """gRPC or REST: where a method is on it, and how a failed call looks."""
+    """gRPC or REST: the paths of its methods, and the signs of a failed call."""
 
     service: str
     port: int
@@ -184,7 +184,7 @@ def _sidecar(topology: Topology, placement: str, deployment: Deployment) -> Reso
     hosts = [f"./{host(topology, name)}" for name in services] or ["~/*"]
     spec = {
         "workloadSelector": {"labels": labels(deployment.name)},
-        # The servers are not of the mesh; NetworkPolicies say which.
+        # The servers are outside the mesh; NetworkPolicies allow them.
         "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
         "egress": [{"hosts": hosts}],
     }

@@ -26,15 +26,15 @@ from severable.topology import Topology
 
 ISTIO = "istio"
 NAME = f"{EDGE}-{ISTIO}"
-HTTP, HTTPS = nginx.PORT, 8443  # where the gateway listens; its Service has the usual ports
+HTTP, HTTPS = nginx.PORT, 8443  # the gateway's port; its Service has the usual ports
 USER = 1337  # of Istio's images
 JWKS = "/.well-known/jwks.json"
-# Where nothing has reached the shop: any request may come again.
+# If nothing has reached the shop, any request can be retried.
 RETRY_ON = "connect-failure,refused-stream"
 
 
 def resources(topology: Topology, placement: str) -> list[Resource]:
-    """Return the gateway's pods, the public routes, and what it asks of tokens."""
+    """Return the gateway's pods, the public routes, and the checks of tokens."""
     pods = deployment(NAME, EDGE, ISTIO, REPLICAS, _pod(topology))
     pods["spec"]["template"]["metadata"]["annotations"] = {"inject.istio.io/templates": "gateway"}
     return [
@@ -48,7 +48,7 @@ def resources(topology: Topology, placement: str) -> list[Resource]:
 
 
 def reachable() -> Resource:
-    """Return the NetworkPolicy that lets clients reach the gateway's port for TLS."""
+    """Return the NetworkPolicy that allows clients at the gateway's TLS port."""
     ports = [{"protocol": "TCP", "port": HTTPS}]
     return policy(NAME, selector(EDGE, ISTIO), policyTypes=["Ingress"], ingress=[{"ports": ports}])
 

@@ -32,7 +32,7 @@ def render(topology: Topology) -> dict[str, str]:
 
 
 def site(topology: Topology, placement: str) -> Site:
-    """Return where deployments reach each other: by the names of their Services."""
+    """Return the addresses of deployments: the names of their Services."""
     names = [deployment.name for deployment in topology.deployments(placement)]
     return Site(
         http={name: f"{name}:{HTTP_PORT}" for name in names},

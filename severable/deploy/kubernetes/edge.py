@@ -19,7 +19,7 @@ TLS_SECRET = f"{EDGE}-tls"
 
 
 def nginx_conf(topology: Topology, placement: str) -> str:
-    """Return nginx's configuration. Its resolver does not know short names."""
+    """Return nginx's configuration. Its resolver needs full names."""
     full_name = f"{{}}.{required(topology)[1].namespace}.svc.cluster.local"
     hosts = nginx.hosts(topology, placement, full_name)
     return nginx.configuration(topology, placement, hosts, resolver=RESOLVER)
@@ -47,7 +47,7 @@ def _pod(topology: Topology) -> Resource:
         "name": NGINX,
         "image": IMAGE,
         "ports": [{"name": "http", "containerPort": nginx.PORT}],
-        # nginx stops to accept connections at once, before the cluster knows that it ends.
+        # nginx stops accepting connections before the cluster removes the pod from its endpoints.
         "lifecycle": {"preStop": {"sleep": {"seconds": max(1, round(deploy.drain))}}},
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 5},
         "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10},

@@ -1,4 +1,4 @@
-"""NetworkPolicies: nothing but what topology.toml lets deployments call, and the servers."""
+"""NetworkPolicies: pods reach the deployments that they may call, and the servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DNS_PORT, ISTIOD_PORT = 53, 15012
 
 
 def base() -> list[Resource]:
-    """Return what holds for all pods: they reach the DNS, and nothing reaches them."""
+    """Return the policy of all pods: they reach the DNS, and nothing reaches them."""
     dns = {
         "to": [_in_namespace("kube-system", {"k8s-app": "kube-dns"})],
         "ports": [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")],
@@ -29,7 +29,7 @@ def base() -> list[Resource]:
 
 
 def policies(topology: Topology, placement: str) -> list[Resource]:
-    """Return what each deployment of a placement, and the edge, may reach and be reached by."""
+    """Return the policies of the deployments of a placement and of the edge."""
     public = {route.deployment.name for route in routes(topology, placement)}
     found = [
         each
@@ -46,7 +46,7 @@ def policies(topology: Topology, placement: str) -> list[Resource]:
 
 
 def control_plane() -> Resource:
-    """Return what lets the proxies of a mesh reach what configures them."""
+    """Return the policy that lets the proxies of a mesh reach its control plane."""
     to = [_in_namespace("istio-system", {"app": "istiod"})]
     egress = [{"to": to, "ports": _ports(ISTIOD_PORT)}]
     return policy("istiod", {}, policyTypes=["Egress"], egress=egress)

@@ -41,7 +41,7 @@ JOB_KEPT_SECONDS = 24 * 3600
 
 
 def processes(workload: Workload, image: str, shared: dict[str, str]) -> Resource:
-    """Return the Deployment of a workload. Variables that are `shared` come from a ConfigMap."""
+    """Return the Deployment of a workload. The `shared` variables are in a ConfigMap."""
     name, kind = workload.deployment.name, workload.kind
     own = {key: value for key, value in workload.environment.items() if key not in shared}
     container = {
@@ -81,7 +81,7 @@ def deployment(
 def preparation(topology: Topology, placement: str, deployment: Deployment) -> Resource:
     """Return the Job that migrates a deployment's database.
 
-    Its name changes with what it does, since a Job cannot be changed. It reaches no other
+    Its name changes with its content, since a Job cannot be changed. It reaches no other
     deployment: addresses are those of topology.toml, where nothing listens in its pod; the
     reconciler starts subscriptions that it could not start.
     """
@@ -148,7 +148,7 @@ def cores(number: float) -> str:
 
 
 def http_probe(path: str, port: str, seconds: int, failures: int) -> Resource:
-    """Return a probe that asks every few seconds, and takes so many failures."""
+    """Return a probe with its period in seconds and its number of failures."""
     return {
         "httpGet": {"path": path, "port": port},
         "periodSeconds": seconds,
@@ -229,7 +229,7 @@ def scaled(workload: Workload) -> bool:
 
 
 def spread(name: str, component: str) -> Resource:
-    """Return what keeps the pods of one kind on different nodes if there are enough."""
+    """Return the constraint that spreads the pods of one kind over the nodes."""
     return {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",

@@ -10,7 +10,7 @@ from severable.topology import Deploy, Edge, Topology, TopologyError
 Resource = dict[str, Any]
 
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
-EDGE = "edge"  # the name of what clients reach
+EDGE = "edge"  # the name of the edge
 PLACEMENT, SETTINGS = "placement", "settings"  # ConfigMaps: of topology.toml, and the operator's
 PREPARE = "prepare"
 PREPARE_SETTINGS = f"{PREPARE}-{SETTINGS}"
@@ -37,7 +37,7 @@ def labels(name: str, component: str = "") -> dict[str, str]:
 
 
 def selector(name: str, component: str = "") -> Resource:
-    """Return what selects the pods that have these labels."""
+    """Return the selector of the pods that have these labels."""
     return {"matchLabels": labels(name, component)}
 
 

@@ -29,7 +29,7 @@ make_secret() {{
 
 
 def script(topology: Topology, placement: str) -> str:
-    """Return a shell script. Each Secret holds what the deployment's contexts need, no more."""
+    """Return a shell script. Each Secret has only the variables of the deployment's contexts."""
     text = SCRIPT.format(namespace=required(topology)[1].namespace)
     return text + "".join(f"{line}\n" for line in _lines(topology, placement))
 

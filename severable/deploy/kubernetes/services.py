@@ -13,8 +13,8 @@ from severable.deploy.kubernetes.resources import (
 )
 from severable.deploy.workloads import GRPC_PORT, HTTP_PORT, Workload
 
-CPU_SHARE = 0.7  # of the cores that a pod may have: above it there are more pods
-# More pods come when they are needed; each that goes makes callers look for others.
+CPU_SHARE = 0.7  # of a pod's cores, above which pods are added
+# Add pods quickly and remove them slowly: callers of a removed pod must find another one.
 SCALE_DOWN_SECONDS = 300
 
 
@@ -26,7 +26,7 @@ def account(name: str) -> Resource:
 def services(deployment: str) -> list[Resource]:
     """Return the Services of a deployment's web processes, for HTTP and for gRPC.
 
-    That for gRPC has no address of its own: its name stands for those of all pods, and each
+    The Service for gRPC is headless: its name resolves to the addresses of all pods, and each
     caller spreads its calls over them (docs/decisions/0012).
     """
     http = {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": "http"}
@@ -48,13 +48,13 @@ def availability(workload: Workload) -> list[Resource]:
 
 
 def disruption_budget(name: str, app: str, component: str = "") -> Resource:
-    """Return what lets a node's drain take one pod at a time."""
+    """Return the PodDisruptionBudget: one pod at a time may be evicted."""
     spec = {"maxUnavailable": 1, "selector": selector(app, component)}
     return resource("policy/v1", "PodDisruptionBudget", name, spec=spec)
 
 
 def _autoscaler(workload: Workload) -> Resource:
-    # Of this container alone: a sidecar's CPU time says nothing of the shop.
+    # Of this container alone: a sidecar's CPU time does not count.
     target = {"type": "AverageValue", "averageValue": cores(workload.process.cpu_limit * CPU_SHARE)}
     metric = {"name": "cpu", "container": workload.kind, "target": target}
     return resource(

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: what a deployment needs before its processes start."""
+"""`manage.py prepare`: prepares the database of a deployment before its processes start."""
 
 import fcntl
 from typing import Any
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         if connection.vendor == "postgresql":
             self._create_database()
         self._migrate()
-        subscriptions.start_all()  # before there is anything that a new shop's handlers might miss
+        subscriptions.start_all()  # before the first event
         if settings.DEVELOPMENT:
             call_command("seed_demo", stdout=self.stdout)
 
@@ -100,7 +100,7 @@ class Command(BaseCommand):
         return "\n  ".join(lines)
 
     def _create_database(self) -> None:
-        # Not through the pool: it would try for as long as anybody may wait for a connection.
+        # Not through the pool, which would retry until its timeout for a free connection.
         wanted = connection.get_connection_params()
         try:
             psycopg.connect(**wanted).close()

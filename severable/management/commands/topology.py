@@ -1,4 +1,4 @@
-"""`manage.py topology`: what topology.toml says, what is made of it, and what a change would do."""
+"""`manage.py topology`: shows, checks, renders and compares topology.toml."""
 
 from __future__ import annotations
 

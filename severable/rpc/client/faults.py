@@ -1,4 +1,4 @@
-"""Fault injection: calls that wait or fail as if their peer were slow or gone."""
+"""Fault injection: delays and errors of calls, as of a slow or unreachable peer."""
 
 from __future__ import annotations
 

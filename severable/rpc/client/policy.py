@@ -113,8 +113,8 @@ class Retry(grpc.UnaryUnaryClientInterceptor):
 
 
 class Breaker(grpc.UnaryUnaryClientInterceptor):
-    """Stop calling a peer that does not respond: after so many failures in a row all calls fail
-    at once for a while, then the outcome of a single trial decides."""
+    """Stop calling a peer that does not respond: after several failures in a row all calls fail
+    immediately for some seconds, then the outcome of a single trial decides."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float] = monotonic) -> None:
         self._policy = policy

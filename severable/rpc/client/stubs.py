@@ -1,4 +1,4 @@
-"""Calls to another context: `stub(InventoryServiceStub).Reserve(...)`, wherever it runs."""
+"""Calls to another context: `stub(InventoryServiceStub).Reserve(...)`, in any placement."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def grpc_channel(*addresses: str, name: str = "") -> grpc.Channel:
     """Return gRPC's own channel to addresses such as "127.0.0.1:50064", or to all of a DNS name.
 
     Calls go in turn to each address that is connected and healthy. gRPC itself sends a call to
-    another one if it knows that the first has not seen it (the "transparent retries" of gRFC A6);
-    no other retry is configured. With TLS, `name` is the deployment that the peer's certificate
+    another address if the first has not received it (the "transparent retries" of gRFC A6); no
+    other retry is configured. With TLS, `name` is the deployment that the peer's certificate
     must name.
     """
-    # Created on first use, so after any fork. A peer that comes back is found in half a second.
+    # Created on first use, so after any fork. A recovered peer is found in half a second.
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
