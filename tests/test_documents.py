@@ -1,10 +1,11 @@
-"""Every command that docs/production.md tells an operator to type is one that exists."""
+"""The commands and settings in docs/production.md exist, and the documents explain their terms."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -54,3 +55,20 @@ def test_processes_are_run_as_the_supervisor_runs_them() -> None:
     assert documented[0] == commands.web("0.0.0.0:8000")
     assert sorted(documented[1]) == sorted(commands.worker(deployment)[3:])
     assert documented[2] == commands.relay()
+
+
+TERMS = ("sagas?", "relays?", "reconciler", "parked", "streams?", "bulkheads?")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_PROSE = re.compile(
+    r"^```.*?^```|^#.*?$|`[^`\n]*`|\]\((?!\S*glossary)[^)]*\)|https?://\S+", re.M | re.S
+)
+
+
+@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_term_is_linked_to_the_glossary_on_its_first_use(document: Path, term: str) -> None:
+    """A reader who does not find out what a word means."""
+    if document.name == "glossary.md":
+        return
+    first = re.search(rf"(\[?)\b{term}\b(.{{0,30}})", NOT_PROSE.sub("", document.read_text()), re.I)
+    assert first is None or (first[1] and "glossary.md)" in first[2]), first[0]
