@@ -19,8 +19,10 @@ from apps.inventory.models import Product
 from apps.users import services as users
 from apps.users.models import User
 from severable.api.auth import AccessToken
+from severable.config import jwk
 from tests import walls  # noqa: F401  # from here on, every statement is checked
 from tests.chaos.running import Shop
+from tests.production import PRODUCTION
 
 MakeUser = Callable[..., User]
 MakeProduct = Callable[..., Product]
@@ -58,6 +60,16 @@ def cache_of_its_own(tmp_path: Any, settings: Any) -> None:
         {"LOCATION": tmp_path / "cache"} if not settings.CACHE_URL else {"KEY_PREFIX": uuid4().hex}
     )
     settings.CACHES = {"default": {**settings.CACHES["default"], **own}}
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> dict[str, str]:
+    """The environment of a shop in production."""
+    static = tmp_path / "static"
+    static.mkdir()
+    (static / "site.css").touch()
+    keys = {"JWT_PRIVATE_KEY": jwk.new_private_key()}
+    return PRODUCTION | keys | {"VAR_DIR": str(tmp_path), "STATIC_ROOT": str(static)}
 
 
 @pytest.fixture

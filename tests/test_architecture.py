@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -20,26 +18,11 @@ from apps.users.models import Session, User
 from severable import checks
 from tests import walls
 from tests.processes import ROOT
+from tests.sources import imported, sources
 
 CONTEXTS = sorted(settings.TOPOLOGY.contexts)
 PACKAGES = {c.package: c.name for c in settings.TOPOLOGY.contexts.values() if c.package}
 IDEMPOTENT = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
-
-
-def sources(*folders: str) -> Iterator[Path]:
-    for folder in folders:
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            if "migrations" not in file.parts and "_pb2" not in file.name:
-                yield file
-
-
-def imported(file: Path) -> Iterator[tuple[str, str]]:
-    """Every (module, name) that a file imports."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
 
 
 def test_imports_keep_the_walls() -> None:

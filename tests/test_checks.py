@@ -13,9 +13,7 @@ from rest_framework.test import APIClient
 from apps.payments.checks import payment_provider
 from severable.api import key_ring as keys
 from severable.config import jwk
-from tests.test_settings import manage, production
-
-__all__ = ["production"]
+from tests.processes import manage
 
 WRONG = {
     "SECRET_KEY": "django-insecure-" + "0123456789abcdefghij" * 3,

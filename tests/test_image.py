@@ -25,9 +25,9 @@ from tests import services
 from tests.addresses import free_addresses
 from tests.machine import eventually
 from tests.processes import ROOT
+from tests.production import EVERYWHERE, NEEDED, PRODUCTION
 from tests.test_documents import MANAGE, PROCESSES
 from tests.test_keys import read
-from tests.test_settings import EVERYWHERE, NEEDED, PRODUCTION
 
 SERVERS = {
     "DATABASE_URL": "postgres://postgres@127.0.0.1:5432/postgres",

@@ -13,10 +13,7 @@ import pytest
 
 from severable import keys
 from severable.config import jwk
-from tests.processes import ROOT
-from tests.test_settings import manage, production, run
-
-__all__ = ["production"]
+from tests.processes import ROOT, manage, run
 
 NOTHING = {"SHOP_ENV": "production"}
 COMPOSE = {

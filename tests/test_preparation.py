@@ -16,10 +16,7 @@ from django.db import connection
 
 from tests.addresses import free_addresses
 from tests.chaos.running import SERVER, Shop
-from tests.test_settings import manage, production
-from tests.test_supervisor import start
-
-__all__ = ["production"]
+from tests.processes import manage, start
 
 ON_SQLITE = pytest.mark.skipif(connection.vendor != "sqlite", reason="there is no file")
 

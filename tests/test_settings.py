@@ -9,66 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from severable.config import jwk
 from tests.addresses import free_addresses
-from tests.processes import ROOT
+from tests.processes import ROOT, manage, run
+from tests.production import EVERYWHERE, NEEDED
 
-PRODUCTION = {
-    "SHOP_ENV": "production",
-    "SECRET_KEY": "0123456789abcdefghij" * 3,
-    "SERVICE_KEY": "jihgfedcba9876543210" * 3,
-    "JWT_PRIVATE_KEY": "made below",
-    "EMAIL_URL": "smtp://localhost:25",
-    "ALLOWED_HOSTS": "shop.example.com",
-    "DEFAULT_FROM_EMAIL": "shop@shop.example.com",
-    "PAYMENT_PROVIDER": "tests.test_checks.Real",
-    "PUBLIC_URL": "https://shop.example.com",
-    "DATABASE_URL": "postgres://shop:a-password@db.example.com/shop",
-    "BROKER_URL": "amqp://shop:a-password@mq.example.com//",
-    "CACHE_URL": "redis://cache.example.com/0",
-}
-
-
-@pytest.fixture
-def production(tmp_path: Path) -> dict[str, str]:
-    static = tmp_path / "static"
-    static.mkdir()
-    (static / "site.css").touch()
-    keys = {"JWT_PRIVATE_KEY": jwk.new_private_key()}
-    return PRODUCTION | keys | {"VAR_DIR": str(tmp_path), "STATIC_ROOT": str(static)}
-
-
-EVERYWHERE = {"SECRET_KEY", "SERVICE_KEY", "ALLOWED_HOSTS"}
-NEEDED = {
-    "users": {"JWT_PRIVATE_KEY", "PUBLIC_URL"},
-    "orders": {"JWT_PUBLIC_KEYS"},
-    "payments": {"JWT_PUBLIC_KEYS", "PAYMENT_PROVIDER"},
-    "notifications": {"JWT_PUBLIC_KEYS", "EMAIL_URL"},
-}
 STARTS = {
     "manage.py": ["manage.py", "prepare"],
     "worker": ["-m", "celery", "-A", "shop", "worker"],
     "web": ["-m", "granian", "--interface", "asgi", "shop.asgi:application"],
     "supervisor": ["-m", "tools.supervisor"],
 }
-
-
-def run(env: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with nothing in the environment but this."""
-    clean = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=clean | env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def manage(env: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    return run(env, "manage.py", *command)
 
 
 @pytest.mark.parametrize("deployment", NEEDED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tests.processes import ROOT
-from tests.test_architecture import imported, sources
+from tests.sources import imported, sources
 
 PACKAGE = "severable"
 DOORS = {

@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings
 
 from tests.chaos.running import Shop
-from tests.processes import ROOT
+from tests.processes import ROOT, start
 from tools import supervisor
 from tools.processes import Child, Supervisor
 
@@ -143,18 +143,6 @@ def test_two_signals_close_together_stop_it() -> None:
         timeout=60,
     )
     assert done.stdout == "shop: stopped\n"
-
-
-def start(port: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Start a shop that is expected to end at once."""
-    return subprocess.run(
-        [sys.executable, "-m", "tools.supervisor"],
-        cwd=ROOT,
-        env={**os.environ, "PORT": port, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("port", ["80a", "0", "70000", ""])

@@ -12,7 +12,7 @@ from apps.users import services
 from apps.users.models import User
 from tests.admin.views import page
 from tests.conftest import MakeUser
-from tests.test_settings import manage
+from tests.processes import manage
 
 TOKEN = """
 from severable.api.auth import AccessToken

@@ -18,6 +18,7 @@ from jsonschema.validators import validator_for
 
 from severable.deploy import render
 from severable.protos import events_pb2
+from severable.rpc.transcoding import VARIABLE, rule
 from severable.topology import Deployment, Topology
 from tests.processes import ROOT
 
@@ -30,6 +31,7 @@ TOPOLOGY: Topology = settings.TOPOLOGY
 PLACEMENTS = list(TOPOLOGY.placements)
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 HTTP, GRPC = 8000, 50051
+HEALTH = "/grpc.health.v1.Health/Watch"
 FEED = events_pb2.DESCRIPTOR.package
 
 
@@ -187,3 +189,8 @@ def may_call(placement: str, caller: Deployment, callee: Deployment) -> bool:
     return caller != callee and any(
         TOPOLOGY.may_call(placement, caller.name, package) for package in contracts(callee)
     )
+
+
+def path_of(method: str) -> str:
+    """The path of a call over REST."""
+    return VARIABLE.sub("7", rule(method).template)

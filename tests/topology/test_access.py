@@ -11,9 +11,9 @@ from django.urls import resolve
 from severable.api import key_ring as keys
 from severable.deploy.calls import methods
 from severable.deploy.routes import routes
-from severable.rpc.transcoding import VARIABLE, rule
 from tests.topology.manifests import (
     GRPC,
+    HEALTH,
     HTTP,
     NAME,
     PLACEMENTS,
@@ -25,11 +25,11 @@ from tests.topology.manifests import (
     mesh,
     of,
     overlay,
+    path_of,
     reaches,
     selects,
 )
 
-HEALTH = "/grpc.health.v1.Health/Watch"
 EDGE, STRANGER = "ns/shop/sa/edge", "ns/shop/sa/stranger"
 PROMETHEUS = "ns/monitoring/sa/prometheus"
 
@@ -67,11 +67,6 @@ def test_the_network_lets_the_edge_and_prometheus_pass_and_no_others(placement: 
 
 def account(deployment: str) -> str:
     return f"ns/shop/sa/{deployment}"
-
-
-def path_of(method: str) -> str:
-    """The path of a call over REST."""
-    return VARIABLE.sub("7", rule(method).template)
 
 
 def fits(pattern: str, path: str) -> bool:

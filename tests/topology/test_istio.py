@@ -19,6 +19,7 @@ from severable.topology import Fault, Topology
 from severable.topology.model import MethodPolicy
 from tests.topology.manifests import (
     COMPONENT,
+    HEALTH,
     NAME,
     PLACEMENTS,
     TOPOLOGY,
@@ -26,11 +27,11 @@ from tests.topology.manifests import (
     may_call,
     mesh,
     of,
+    path_of,
     pods,
     resources,
     validate,
 )
-from tests.topology.test_access import HEALTH, path_of
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from apps.users.models import User
 from severable.config import jwk
-from tests.test_settings import manage
+from tests.processes import manage
 from tests.users.samples import ROUTES, SIGN_IN
 
 TOKEN_ROUTES = [key for key in ROUTES if key[1].startswith("/api/auth/")]
