@@ -38,7 +38,7 @@ STATES = {
 
 
 class ProductForm(forms.ModelForm):
-    """The price as people write it."""
+    """A form for a product, with its price in major units."""
 
     price = forms.DecimalField(
         min_value=0, max_digits=12, decimal_places=2, widget=UnfoldAdminDecimalFieldWidget
@@ -51,7 +51,7 @@ class ProductForm(forms.ModelForm):
 
 
 class RestockForm(BaseDialogForm):
-    """The quantity that came in. The key makes a second click harmless."""
+    """A form for the quantity to add. It is added once for a key."""
 
     quantity = forms.IntegerField(
         min_value=1, max_value=1_000_000, widget=UnfoldAdminIntegerFieldWidget
@@ -116,7 +116,7 @@ class Lines(Rows):
     fields = readonly_fields = ["shown_product", "quantity", "shown_price"]
 
     shown_product = link_column("inventory.product", "product_id", "product")
-    shown_price = money_column("unit_price", "unit price", currency="reservation.currency")
+    shown_price = money_column("unit_price", "unit price")
 
 
 @admin.register(Reservation)

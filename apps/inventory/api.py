@@ -61,7 +61,7 @@ class StockSerializer(WantedSerializer):
 
 
 class StockListSerializer(serializers.Serializer[Any]):
-    enough = serializers.BooleanField(help_text="Of everything")
+    enough = serializers.BooleanField(help_text="For all items")
     items = StockSerializer(many=True)
 
 
@@ -70,7 +70,7 @@ class RestockSerializer(serializers.Serializer[Any]):
 
 
 class Products(generics.ListAPIView[Product]):
-    """Search, filter, order and leaf through what is sold."""
+    """List products: search, filters, ordering, pages."""
 
     permission_classes = [AllowAny]
     throttle_classes = [ReadLimit]
@@ -88,7 +88,7 @@ class OneProduct(APIView):
 
     @extend_schema(responses=ProductSerializer)
     def get(self, request: Request, sku: str) -> Response:
-        """A product."""
+        """Return a product."""
         return Response(ProductSerializer(queries.product(sku)).data)
 
 

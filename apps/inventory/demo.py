@@ -1,4 +1,4 @@
-"""The products of the demo shop: ten things in five makes."""
+"""The products of the demo shop: ten things in five materials."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Products, their stock, and what is held of it for orders."""
+"""Products, their stock, and its reservations for orders."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.utils import timezone
 
 
 class Product(models.Model):
-    """A product on sale. `available` may be ordered, `held` is promised to orders in progress."""
+    """A product. `available` is the stock that can be ordered, `held` is reserved for orders."""
 
     sku = models.CharField(max_length=40, primary_key=True)
     name = models.CharField(max_length=200)
@@ -37,8 +37,8 @@ class Product(models.Model):
 
 
 class Reservation(models.Model):
-    """Stock held for an order. Once released it stays so. One that has expired can be sold, if
-    there is stock, or released. An order that asks for either again is refused."""
+    """The stock that is reserved for an order. RELEASED is final. An EXPIRED reservation can be
+    sold if there is stock, or released. Neither can be reserved again."""
 
     class State(models.TextChoices):
         HELD = "held"
@@ -48,7 +48,6 @@ class Reservation(models.Model):
 
     order_id = models.UUIDField(primary_key=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.HELD)
-    currency = models.CharField(max_length=3, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True)
 
@@ -68,17 +67,23 @@ class Reservation(models.Model):
         return f"reservation-{self.order_id}"
 
     @property
+    def currency(self) -> str:
+        """The currency of all lines, or "" if there are none."""
+        return next((line.currency for line in self.lines.all()), "")
+
+    @property
     def total(self) -> int:
         return sum(line.quantity * line.unit_price for line in self.lines.all())
 
 
 class ReservedLine(models.Model):
-    """A product held for an order, at the price that was promised."""
+    """A product in a reservation, at the price of the order."""
 
     reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines")
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
     quantity = models.PositiveIntegerField()
     unit_price = models.BigIntegerField(help_text="In minor units")
+    currency = models.CharField(max_length=3)
 
     class Meta:
         ordering = ["id"]
@@ -91,7 +96,7 @@ class ReservedLine(models.Model):
 
 
 class Restock(models.Model):
-    """Stock that came in. The key makes a second time harmless."""
+    """Stock that was added to a product. It is added once for a key."""
 
     key = models.UUIDField(primary_key=True)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="restocks")

@@ -27,7 +27,7 @@ def product(sku: str) -> Product:
 
 
 def stock(wanted: list[tuple[str, int]]) -> list[dict[str, object]]:
-    """For each line, whether there is enough. An unknown product has none."""
+    """Return for each line whether there is enough stock. An unknown product has none."""
     available = dict(products(sku for sku, _ in wanted).values_list("sku", "available"))
     return [
         {

@@ -1,4 +1,4 @@
-"""The contract of inventory, served."""
+"""The servicer of the contract of inventory."""
 
 from typing import Any
 

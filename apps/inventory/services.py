@@ -1,11 +1,11 @@
 """Commands on products and stock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, prefetch_related_objects
+from django.db.models import F
 from django.utils import timezone
 
 from apps.inventory.models import (
@@ -19,11 +19,19 @@ from apps.inventory.models import (
 from apps.inventory.queries import ProductNotFound
 from protos import inventory_pb2 as pb
 from protos.order_pb2 import Line
-from severable.errors import Conflict, Invalid
+from severable.errors import Conflict, DomainError, Invalid
 from severable.events import append
+from severable.rows import insert_new, set_related
 
-# Longer than any order takes to be paid or given up; a safety net, not a part of the way.
+# Longer than any order takes to be paid or rejected: only a safety net.
 HOLD = timedelta(hours=24)
+
+# One statement takes the stock and returns the price at which it was taken.
+TAKE = """
+    UPDATE "inventory_product"
+    SET available = available - %(quantity)s, held = held + %(quantity)s
+    WHERE sku = %(sku)s AND available >= %(quantity)s
+    RETURNING sku, unit_price, currency"""
 
 State = Reservation.State
 Wanted = list[tuple[str, int]]
@@ -66,18 +74,19 @@ class ReservationEnded(Conflict):
 def add_product(
     *, sku: str, name: str, description: str, unit_price: int, currency: str, available: int
 ) -> Product:
-    """Put a product on sale, or change what is said of it. Its stock changes by restocking."""
-    said = {
+    """Add a product, or change its name, description and price. Only restocking changes the stock
+    of a product that exists."""
+    details = {
         "name": name,
         "description": description,
         "unit_price": unit_price,
         "currency": currency,
     }
     known = Product.objects.select_for_update().filter(sku=sku).first()
-    if known and all(getattr(known, field) == value for field, value in said.items()):
+    if known and all(getattr(known, field) == value for field, value in details.items()):
         return known
     product, created = Product.objects.update_or_create(
-        sku=sku, defaults=said, create_defaults=said | {"available": available}
+        sku=sku, defaults=details, create_defaults=details | {"available": available}
     )
     append(
         pb.ProductChanged(sku=sku, name=name, unit_price=unit_price, currency=currency),
@@ -106,30 +115,26 @@ def restock(*, key: UUID, sku: str, quantity: int) -> Product:
 
 @transaction.atomic
 def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
-    """Hold stock for an order: all lines or none. Again for the same order: the same answer."""
-    # What is held stays held, although its products may have changed since.
-    known = Reservation.objects.filter(order_id=order_id).exists()
-    products = {} if known else _products(wanted)
-    currency = next((product.currency for product in products.values()), "")
-    reservation, created = Reservation.objects.select_for_update().get_or_create(
-        order_id=order_id,
-        defaults={"currency": currency, "expires_at": timezone.now() + HOLD},
-    )
-    if not created:
-        if reservation.state in (State.RELEASED, State.EXPIRED):
-            raise ReservationEnded(reservation.state)
-        return reservation
-    _take(wanted)
-    ReservedLine.objects.bulk_create(
+    """Reserve stock for an order: all lines or none. Raises UnknownProduct, MixedCurrencies,
+    InsufficientStock. A repeated call returns the same reservation, even if its products have
+    changed, or raises ReservationEnded."""
+    reservation = Reservation(order_id=order_id, expires_at=timezone.now() + HOLD)
+    if not insert_new(reservation):
+        return _known(order_id)
+    products = _take(wanted)
+    if len({product.currency for product in products.values()}) > 1:
+        raise MixedCurrencies("One order cannot mix currencies.", field="items")
+    lines = ReservedLine.objects.bulk_create(
         ReservedLine(
             reservation=reservation,
             product=products[sku],
             quantity=quantity,
             unit_price=products[sku].unit_price,
+            currency=products[sku].currency,
         )
         for sku, quantity in wanted
     )
-    prefetch_related_objects([reservation], "lines")
+    set_related(reservation, "lines", lines)
     append(
         pb.StockReserved(
             order_id=str(order_id),
@@ -144,13 +149,14 @@ def reserve(*, order_id: UUID, wanted: Wanted) -> Reservation:
 
 @transaction.atomic
 def release(*, order_id: UUID) -> None:
-    """Give back what is held or sold for an order. A reservation that comes later is refused."""
+    """Return the stock that is held or sold for an order. A later reservation of the order fails
+    with ReservationEnded."""
     reservation, created = Reservation.objects.select_for_update().get_or_create(
         order_id=order_id, defaults={"state": State.RELEASED}
     )
     if created or reservation.state == State.RELEASED:
         return
-    if reservation.state == State.EXPIRED:  # given back already, but a late sale must not take it
+    if reservation.state == State.EXPIRED:  # returned already, but a late sale must not take it
         Reservation.objects.filter(order_id=order_id).update(state=State.RELEASED)
         return
     _return_stock(reservation, State.RELEASED)
@@ -162,8 +168,8 @@ def release(*, order_id: UUID) -> None:
 
 @transaction.atomic
 def sell(*, order_id: UUID) -> None:
-    """Sell what was held for a paid order. If the reservation had expired it is taken anew, or
-    InsufficientStock raised."""
+    """Sell the stock that is held for a paid order. If the reservation has expired, the stock is
+    taken again. Raises InsufficientStock."""
     reservation = Reservation.objects.select_for_update().get(order_id=order_id)
     if reservation.state in (State.SOLD, State.RELEASED):
         return
@@ -178,7 +184,7 @@ def sell(*, order_id: UUID) -> None:
 
 
 def expire_reservations() -> None:
-    """Give back what nobody has paid for in HOLD."""
+    """Return the stock of reservations that are older than HOLD."""
     late = Reservation.objects.filter(state=State.HELD, expires_at__lt=timezone.now())
     for order_id in late.values_list("order_id", flat=True)[:500]:
         with transaction.atomic():
@@ -220,25 +226,35 @@ def priced(reservation: Reservation) -> list[pb.PricedLine]:
     ]
 
 
-def _products(wanted: Wanted) -> dict[str, Product]:
-    products = Product.objects.in_bulk([sku for sku, _ in wanted])
-    for index, (sku, _) in enumerate(wanted):
-        if sku not in products:
-            raise UnknownProduct(index, sku)
-    if len({product.currency for product in products.values()}) > 1:
-        raise MixedCurrencies("One order cannot mix currencies.", field="items")
+def _known(order_id: UUID) -> Reservation:
+    reservation = Reservation.objects.select_for_update().get(order_id=order_id)
+    if reservation.state in (State.RELEASED, State.EXPIRED):
+        raise ReservationEnded(reservation.state)
+    return reservation
+
+
+def _take(wanted: Wanted) -> dict[str, Product]:
+    """Move stock from `available` to `held`, and return the products with their prices. Raises
+    UnknownProduct, InsufficientStock."""
+    # In the order of SKUs: two orders with the same products do not deadlock.
+    products = {
+        sku: product
+        for sku, quantity in sorted(wanted)
+        for product in Product.objects.raw(TAKE, {"sku": sku, "quantity": quantity})
+    }
+    if len(products) < len(wanted):
+        raise _shortage(wanted, products)
     return products
 
 
-def _take(wanted: Wanted) -> None:
-    # In the order of SKUs: two orders with the same products do not wait for each other in turn.
-    short = []
-    for sku, quantity in sorted(wanted):
-        enough = Product.objects.filter(sku=sku, available__gte=quantity)
-        if not enough.update(available=F("available") - quantity, held=F("held") + quantity):
-            short.append((sku, quantity, Product.objects.get(sku=sku).available))
-    if short:
-        raise InsufficientStock(short)
+def _shortage(wanted: Wanted, taken: Mapping[str, Product]) -> DomainError:
+    skus = [sku for sku, _ in wanted]
+    left = dict(Product.objects.filter(sku__in=skus).values_list("sku", "available"))
+    for index, sku in enumerate(skus):
+        if sku not in left:
+            return UnknownProduct(index, sku)
+    short = [(sku, quantity, left[sku]) for sku, quantity in sorted(wanted) if sku not in taken]
+    return InsufficientStock(short)
 
 
 def _return_stock(reservation: Reservation, state: str) -> None:

@@ -1,4 +1,4 @@
-"""The addresses of inventory."""
+"""The routes of inventory."""
 
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
@@ -7,7 +7,7 @@ from apps.inventory import api
 
 
 class Sku(StringConverter):
-    """No longer than a SKU may be, and without the NUL that PostgreSQL refuses to compare."""
+    """A SKU in a path: at most 40 characters, and no NUL, which PostgreSQL cannot compare."""
 
     regex = r"[^/\0]{1,40}"
 

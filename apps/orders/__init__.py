@@ -1,1 +1,1 @@
-"""Orders: what customers want, and how far it has come."""
+"""Orders: what customers order, and the state of each order."""

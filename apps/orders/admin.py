@@ -1,4 +1,4 @@
-"""Orders in the admin: each with its whole story, also what has yet to happen."""
+"""Orders in the admin, each with its story, including the steps that have not run yet."""
 
 from typing import Any
 
@@ -74,8 +74,8 @@ class OrderAdmin(Record):
         self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
     ) -> HttpResponse:
         context["story"] = timeline(queries.timeline(kwargs["obj"]))
-        answer: HttpResponse = super().render_change_form(request, context, **kwargs)
-        return answer
+        response: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return response
 
     number = id_column("id", "order")
     shown_status = state_column("status", STATUSES)

@@ -12,7 +12,6 @@ from rest_framework.views import APIView
 
 from apps.orders import queries, services
 from apps.orders.models import Order
-from apps.orders.saga import PLACE
 from severable.api import (
     PROBLEM,
     Idempotent,
@@ -26,8 +25,8 @@ from severable.api import (
     permitted,
     validated,
 )
+from severable.errors import DomainError
 from severable.rpc import deadline
-from severable.saga import Saga, driver
 
 ADMIN = "admin:orders"
 SHIP = "orders:ship"
@@ -92,7 +91,7 @@ class NewOrderForSerializer(NewOrderSerializer):
     user_id = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
 
-class MomentSerializer(serializers.Serializer[Any]):
+class TimelineEntrySerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField(allow_null=True)
     what = serializers.CharField()
     state = serializers.CharField()
@@ -103,13 +102,14 @@ PREFER = OpenApiParameter(
     "Prefer",
     str,
     OpenApiParameter.HEADER,
-    description="RFC 7240: `respond-async` answers 202 at once, `wait=5` after 5 s at the latest.",
+    description="RFC 7240: `respond-async` responds 202 at once, `wait=5` after at most 5 s.",
 )
 PLACED = {201: OrderSerializer, 202: OrderSerializer, (402, PROBLEM): ProblemSerializer}
 
 
 def visible(request: Request, order_id: UUID) -> Order:
-    """An order that the caller may see: their own, or any for staff of orders."""
+    """Return an order that the caller may see: their own, or any for staff of orders. Raises
+    OrderNotFound."""
     order = queries.order(order_id)
     if order.user_id != caller_id(request) and not _staff(request):
         raise queries.OrderNotFound(order_id)
@@ -142,7 +142,7 @@ def _preferred(request: Request) -> tuple[bool, float]:
 def _place(view: Idempotent, request: Request, user_id: int, data: dict[str, Any]) -> Response:
     wait, seconds = _preferred(request)
     with deadline.within(seconds):
-        order = services.place(
+        order, error = services.place(
             order_id=view.operation_id,
             user_id=user_id,
             wanted=[(item["sku"], item["quantity"]) for item in data["items"]],
@@ -151,21 +151,18 @@ def _place(view: Idempotent, request: Request, user_id: int, data: dict[str, Any
             wait=wait,
         )
     location = {"Location": f"/api/orders/{order.id}"}
-    if order.status == Order.Status.REJECTED:
-        return _refused(order, location)
-    done = order.status != Order.Status.PENDING
+    if error:
+        return _rejected(order, error, location)
+    decided = order.status != Order.Status.PENDING
     return Response(
         OrderSerializer(order).data,
-        status.HTTP_201_CREATED if done else status.HTTP_202_ACCEPTED,
+        status.HTTP_201_CREATED if decided else status.HTTP_202_ACCEPTED,
         headers=location,
     )
 
 
-def _refused(order: Order, headers: dict[str, str]) -> Response:
-    run = Saga.of(PLACE.name, order.id)
-    refusal = driver.domain_error_of(run) if run else None
-    assert refusal
-    body = domain_error_problem(refusal, order_id=str(order.id))
+def _rejected(order: Order, error: DomainError, headers: dict[str, str]) -> Response:
+    body = domain_error_problem(error, order_id=str(order.id))
     return Response(body, body["status"], headers=headers, content_type=PROBLEM)
 
 
@@ -189,7 +186,7 @@ class Orders(Idempotent, generics.ListAPIView[Order]):
 
     @extend_schema(request=NewOrderSerializer, responses=PLACED, parameters=[PREFER])
     def post(self, request: Request) -> Response:
-        """Place an order. 202 where it is still being carried out when the wait is over."""
+        """Place an order. The response is 202 if its outcome is not known after the wait."""
         return _place(self, request, caller_id(request), validated(NewOrderSerializer, request))
 
 
@@ -207,14 +204,14 @@ class OrdersFor(Idempotent):
 class OneOrder(APIView):
     @extend_schema(responses=OrderSerializer)
     def get(self, request: Request, order_id: UUID) -> Response:
-        """An order."""
+        """Return an order."""
         return Response(OrderSerializer(visible(request, order_id)).data)
 
 
 class Cancel(Idempotent):
     @extend_schema(request=None, responses=OrderSerializer)
     def post(self, request: Request, order_id: UUID) -> Response:
-        """Cancel an order that has not been shipped. The money is given back."""
+        """Cancel an order that has not been shipped, and refund its payment."""
         cancellable(request, order_id)
         return Response(OrderSerializer(services.cancel(order_id=order_id)).data)
 
@@ -224,14 +221,14 @@ class Ship(Idempotent):
 
     @extend_schema(request=None, responses=OrderSerializer)
     def post(self, request: Request, order_id: UUID) -> Response:
-        """Send a paid order off."""
+        """Ship a paid order."""
         return Response(OrderSerializer(services.ship(order_id=order_id)).data)
 
 
 class Timeline(APIView):
-    @extend_schema(responses=MomentSerializer(many=True))
+    @extend_schema(responses=TimelineEntrySerializer(many=True))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """Show what happened to an order, and what has yet to happen."""
+        """Return the events and steps of an order, including the steps that have not run yet."""
         order = visible(request, order_id)
-        moments = queries.timeline(order, internals=_staff(request))
-        return Response(MomentSerializer(moments, many=True).data)
+        entries = queries.timeline(order, internals=_staff(request))
+        return Response(TimelineEntrySerializer(entries, many=True).data)

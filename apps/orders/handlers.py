@@ -21,13 +21,13 @@ def customer(event: OrderPaid) -> UserResponse:
 
 
 @on(OrderCreated)
-def carry_out(event: OrderCreated) -> None:
-    _nudge(saga.PLACE.name, event.order_id)
+def resume_placing(event: OrderCreated) -> None:
+    _enqueue(saga.PLACE.name, event.order_id)
 
 
 @on(OrderCancelled)
-def give_back(event: OrderCancelled) -> None:
-    _nudge(saga.CANCEL.name, event.order_id)
+def resume_cancellation(event: OrderCancelled) -> None:
+    _enqueue(saga.CANCEL.name, event.order_id)
 
 
 @on(OrderPaid, prefetch=customer)
@@ -39,13 +39,14 @@ def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
 def cancel_refunded(event: PaymentRefunded) -> None:
     status = queries.locked(UUID(event.order_id)).status
     if status == Order.Status.PENDING:
-        # It may be about to be paid with this payment, or be undone: that is seen afterwards.
+        # It may be about to be paid with this payment, or to be compensated.
         raise NotYet("the order is not decided yet", UNDECIDED)
     if status == Order.Status.PAID:
         services.cancel(order_id=UUID(event.order_id))
 
 
-def _nudge(name: str, order_id: str) -> None:
+def _enqueue(name: str, order_id: str) -> None:
+    """Notify a worker of an order's saga, if it has not ended."""
     run = Saga.of(name, order_id)
     if run and not run.ended:
         enqueue_on_commit(run)

@@ -1,6 +1,9 @@
-"""Orders and their legal transitions, and the parcels of those that are paid."""
+"""Orders and their legal transitions, and the parcels of paid orders."""
 
 from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
@@ -15,6 +18,12 @@ class IllegalTransition(Conflict):
 
     def __init__(self, status: str, to: str) -> None:
         super().__init__(f"An order that is {status} cannot become {to}.")
+        self.status = status
+
+
+def stream_of(order_id: UUID | str) -> str:
+    """Return the name of the stream with an order's events."""
+    return f"order-{order_id}"
 
 
 class Order(models.Model):
@@ -61,7 +70,17 @@ class Order(models.Model):
 
     @property
     def stream(self) -> str:
-        return f"order-{self.id}"
+        return stream_of(self.id)
+
+    @classmethod
+    def transition(cls, order_id: UUID, to: str, **columns: Any) -> None:
+        """Change an order's status, and other columns, in one statement, without reading it first.
+        Raises IllegalTransition."""
+        legal = [status for status, targets in cls.LEGAL.items() if to in targets]
+        order = cls.objects.filter(id=order_id)
+        changes = {"updated_at": timezone.now(), **columns}
+        if not order.filter(status__in=legal).update(status=to, **changes):
+            raise IllegalTransition(order.values_list("status", flat=True).get(), to)
 
     def become(self, status: str) -> None:
         """Change the status of a locked order. Raises IllegalTransition."""
@@ -71,7 +90,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """So many of one product. The price is known once the stock is held."""
+    """A quantity of one product. The price is set when the order is paid or rejected."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     sku = models.CharField(max_length=40)
@@ -87,7 +106,7 @@ class OrderLine(models.Model):
 
 
 class Parcel(models.Model):
-    """A paid order on its way: packed for the address that the customer had when paying."""
+    """The parcel of a paid order, for the address that the customer had at the payment."""
 
     order = models.OneToOneField(
         Order, on_delete=models.CASCADE, primary_key=True, related_name="parcel"

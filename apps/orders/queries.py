@@ -14,7 +14,7 @@ from protos.user_pb2_grpc import UserServiceStub
 from severable.caching import cached_stub
 from severable.errors import NotFound
 from severable.events import Event
-from severable.saga import SagaLog, story
+from severable.saga import Outcome, story
 
 
 class OrderNotFound(NotFound):
@@ -25,11 +25,12 @@ class OrderNotFound(NotFound):
 
 
 def orders(user_id: int) -> QuerySet[Order]:
-    """A customer's orders, with their lines."""
+    """Return a customer's orders, with their lines."""
     return Order.objects.filter(user_id=user_id).prefetch_related("lines")
 
 
 def order(order_id: UUID) -> Order:
+    """Return an order with its lines. Raises OrderNotFound."""
     found = Order.objects.filter(id=order_id).prefetch_related("lines").first()
     if found is None:
         raise OrderNotFound(order_id)
@@ -37,7 +38,7 @@ def order(order_id: UUID) -> Order:
 
 
 def locked(order_id: UUID) -> Order:
-    """An order that nobody else can change until the transaction ends."""
+    """Return an order, locked until the transaction ends. Raises OrderNotFound."""
     found = Order.objects.select_for_update().filter(id=order_id).first()
     if found is None:
         raise OrderNotFound(order_id)
@@ -52,7 +53,7 @@ def lines(order: Order) -> list[pb.Line]:
 
 
 def customer_name(user_id: int) -> str:
-    """Return the name that staff see, or the bare number if users do not answer in a second."""
+    """Return a customer's name for staff, or only the id if users do not respond in a second."""
     try:
         customer = cached_stub(UserServiceStub).GetUser(GetUserRequest(user_id=user_id), timeout=1)
     except grpc.RpcError:
@@ -61,8 +62,8 @@ def customer_name(user_id: int) -> str:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Something that happened to an order, or that has yet to happen (then without a time)."""
+class TimelineEntry:
+    """An event of an order, or a step of its sagas. `at` is None if the step has not run yet."""
 
     at: datetime | None
     what: str
@@ -70,17 +71,17 @@ class Moment:
     detail: str = ""
 
 
-# What a customer reads instead of an exception
-NO_ANSWER = "There was no answer. It is tried again."
+# The detail that a customer sees instead of an exception
+NO_ANSWER = "There was no answer. The step is repeated."
 
 
-def timeline(order: Order, *, internals: bool = False) -> list[Moment]:
-    """Return an order's whole story: its events and the steps of its sagas, also those to come.
-    Exceptions and addresses of the inside are in it only with `internals`, for staff."""
+def timeline(order: Order, *, internals: bool = False) -> list[TimelineEntry]:
+    """Return an order's events and the steps of its sagas, including those that have not run yet.
+    `internals`, for staff, adds exceptions and internal addresses."""
     events = Event.objects.filter(stream=order.stream).order_by("version")
-    moments = [Moment(e.recorded_at, e.type.partition(".")[2], "happened") for e in events]
+    entries = [TimelineEntry(e.recorded_at, e.type.partition(".")[2], "happened") for e in events]
     for step in story.of(order.id):
-        unknown = step.state == SagaLog.Outcome.UNKNOWN
+        unknown = step.state == Outcome.UNKNOWN
         detail = NO_ANSWER if unknown and not internals else step.detail
-        moments.append(Moment(step.at, step.what, step.state, detail))
-    return sorted(moments, key=lambda m: (m.at is None, m.at or order.created_at))
+        entries.append(TimelineEntry(step.at, step.what, step.state, detail))
+    return sorted(entries, key=lambda entry: (entry.at is None, entry.at or order.created_at))

@@ -1,4 +1,4 @@
-"""The contract of orders, served."""
+"""The servicer of the contract of orders."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The addresses of orders."""
+"""The routes of orders."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Payments in the admin: the money of each order, where it went, and giving it back."""
+"""Payments in the admin, with their ledger entries and refunds."""
 
 from django.contrib import admin
 
@@ -63,7 +63,7 @@ class PaymentAdmin(Record):
         "links",
     ]
 
-    refund, refund_one = row_action(_refund, "Refund", "taken back", icon="undo")
+    refund, refund_one = row_action(_refund, "Refund", "refunded", icon="undo")
 
     number = id_column("id", "payment")
     shown_status = state_column("status", STATUSES)

@@ -35,7 +35,7 @@ class PaymentSerializer(serializers.ModelSerializer[Payment]):
 class OnePayment(APIView):
     @extend_schema(responses=PaymentSerializer)
     def get(self, request: Request, payment_id: UUID) -> Response:
-        """A payment of yours, or any for those who refund."""
+        """Return one of the caller's payments, or any with the permission to refund."""
         payment = queries.payment(payment_id)
         if payment.user_id != caller_id(request) and not may(request.user, REFUND):
             raise queries.PaymentNotFound(payment_id)
@@ -47,7 +47,7 @@ class RefundPayment(Idempotent):
 
     @extend_schema(request=None, responses={200: PaymentSerializer, 202: PaymentSerializer})
     def post(self, request: Request, payment_id: UUID) -> Response:
-        """Give the money back. 202 where that takes longer; it then goes on by itself."""
+        """Refund a payment. The response is 202 if the refund is still in progress."""
         payment = services.refund_payment(payment_id=payment_id)
         in_flight = payment.status == Payment.Status.REFUNDING
         return Response(

@@ -12,7 +12,7 @@ from apps.payments.providers import Provider, TestProvider
 
 @register(Tags.security, deploy=True)
 def payment_provider(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a provider that does not exist, offers another interface, or moves no money."""
+    """Report a provider that does not exist, has another interface, or moves no money."""
     wrong = _complaint(settings.PAYMENT_PROVIDER)
     return [Error(f"PAYMENT_PROVIDER: {wrong}", id="payments.E001")] if wrong else []
 
@@ -20,7 +20,7 @@ def payment_provider(**kwargs: Any) -> list[CheckMessage]:
 def _complaint(path: str) -> str:
     try:
         found = import_string(path)
-    except Exception as error:  # whatever its module raises
+    except Exception as error:  # its module may raise any
         return str(error)
     if found is TestProvider:
         return f"{path} is for development: no money moves"
@@ -28,8 +28,8 @@ def _complaint(path: str) -> str:
         inspect.signature(found).bind()
         for name, method in inspect.getmembers(Provider, inspect.isfunction):
             if not name.startswith("_"):
-                asked = list(inspect.signature(method).parameters)[1:]
-                inspect.signature(getattr(found, name)).bind(None, **dict.fromkeys(asked))
+                parameters = list(inspect.signature(method).parameters)[1:]
+                inspect.signature(getattr(found, name)).bind(None, **dict.fromkeys(parameters))
     except (AttributeError, TypeError, ValueError) as error:
-        return f"{path} does not offer apps.payments.providers.Provider: {error}"
+        return f"{path} does not implement apps.payments.providers.Provider: {error}"
     return ""

@@ -1,4 +1,4 @@
-"""Payments, the ledger of money moved, and what the built-in test provider remembers."""
+"""Payments, the ledger, and the charges of the built-in test provider."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from severable.jobs import Job
 
 
 class Payment(models.Model):
-    """The money for one order. Once being refunded it can never be paid."""
+    """The payment of one order. Once its refund has begun it can never be paid."""
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -33,7 +33,7 @@ class Payment(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     reason = models.CharField(max_length=200, blank=True)
     closed_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when staff cannot refund it: the order is shipped"
+        null=True, blank=True, help_text="From then on staff cannot refund it: the order is shipped"
     )
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
@@ -53,7 +53,7 @@ class Payment(models.Model):
 
 
 class Refund(Job):
-    """Money that has to be given back, for as long as it takes."""
+    """The refund of a payment, retried until it succeeds."""
 
     payment = models.OneToOneField(
         Payment, on_delete=models.CASCADE, primary_key=True, related_name="refund"
@@ -70,7 +70,7 @@ class Refund(Job):
 
 
 class LedgerEntry(models.Model):
-    """One side of a movement of money. Every movement has two, and their sum is 0."""
+    """One of the two entries of a movement of money. Their sum is 0."""
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="entries")
     account = models.CharField(max_length=50, db_index=True)
@@ -87,14 +87,14 @@ class LedgerEntry(models.Model):
 
 
 class TestCharge(models.Model):
-    """A charge of the test provider. A real provider keeps this at its own side."""
+    """A charge of the test provider. A real provider has its own database."""
 
     class State(models.TextChoices):
         CHARGED = "charged"
         DECLINED = "declined"
         REFUNDED = "refunded"
 
-    __test__ = False  # not a test, whatever its name
+    __test__ = False  # its name matches pytest's pattern, but it is no test
 
     key = models.UUIDField(primary_key=True)
     amount = models.BigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Providers that charge cards. `settings.PAYMENT_PROVIDER` names one."""
+"""Payment providers, which charge cards. `settings.PAYMENT_PROVIDER` names one."""
 
 import time
 from functools import cache
@@ -6,11 +6,11 @@ from typing import Protocol
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.utils.module_loading import import_string
 
 from apps.payments.models import TestCharge
 from severable.errors import OutcomeUnknown, PaymentRequired
+from severable.rows import insert_new
 
 
 class Declined(PaymentRequired):
@@ -27,30 +27,33 @@ class Provider(Protocol):
     """The interface of a payment provider."""
 
     def charge(self, *, key: UUID, amount: int, currency: str, token: str, timeout: float) -> None:
-        """Take money from a card, once for a key. Raises CardDeclined, or OutcomeUnknown after
-        at most `timeout` seconds. A key that was refunded before is declined."""
+        """Charge a card, once for a key. Raises CardDeclined, also if the key was refunded before,
+        or OutcomeUnknown after at most `timeout` seconds."""
 
     def refund(self, *, key: UUID, timeout: float) -> None:
-        """Give back what was taken under a key. Where nothing was, nothing will be. Raises
-        OutcomeUnknown after at most `timeout` seconds."""
+        """Refund the charge of a key. If there is none, a later charge of the key is declined.
+        Raises OutcomeUnknown after at most `timeout` seconds."""
 
 
 class TestProvider:
-    """The built-in provider: no money moves.
+    """The built-in provider, which moves no money.
 
-    It knows tok_visa (good), tok_declined, tok_slow (good, after 3 seconds) and tok_unknown
-    (charges, but its first answer is lost). All other tokens are declined.
+    It accepts tok_visa, tok_slow (after 3 seconds) and tok_unknown (the charge succeeds, but the
+    first response is lost). It declines all other tokens.
     """
 
-    __test__ = False  # not a test, whatever its name
+    __test__ = False  # its name matches pytest's pattern, but it is no test
 
     def charge(self, *, key: UUID, amount: int, currency: str, token: str, timeout: float) -> None:
-        known = TestCharge.objects.filter(key=key).first()
-        if known is None and token == "tok_slow":
+        if token == "tok_slow" and not TestCharge.objects.filter(key=key).exists():
             _wait(3.0, timeout)
-        charge, first = (known, False) if known else self._charge(key, amount, token)
-        if first and token == "tok_unknown":
-            raise OutcomeUnknown("the answer was lost")
+        good = token in ("tok_visa", "tok_slow", "tok_unknown")
+        state = TestCharge.State.CHARGED if good else TestCharge.State.DECLINED
+        charge = TestCharge(key=key, amount=amount, state=state)
+        if not insert_new(charge):
+            charge = TestCharge.objects.get(key=key)
+        elif token == "tok_unknown":
+            raise OutcomeUnknown("the response was lost")
         if charge.state != TestCharge.State.CHARGED:
             raise CardDeclined("The card was declined.")
 
@@ -58,19 +61,10 @@ class TestProvider:
         refunded = {"state": TestCharge.State.REFUNDED}
         TestCharge.objects.update_or_create(key=key, defaults=refunded)
 
-    def _charge(self, key: UUID, amount: int, token: str) -> tuple[TestCharge, bool]:
-        good = token in ("tok_visa", "tok_slow", "tok_unknown")
-        state = TestCharge.State.CHARGED if good else TestCharge.State.DECLINED
-        try:
-            with transaction.atomic():
-                return TestCharge.objects.create(key=key, amount=amount, state=state), True
-        except IntegrityError:
-            return TestCharge.objects.get(key=key), False
-
 
 @cache
 def provider() -> Provider:
-    """The provider of this shop."""
+    """Return the provider of this shop."""
     made: Provider = import_string(settings.PAYMENT_PROVIDER)()
     return made
 
@@ -78,4 +72,4 @@ def provider() -> Provider:
 def _wait(needed: float, timeout: float) -> None:
     time.sleep(min(needed, timeout))
     if timeout < needed:
-        raise OutcomeUnknown(f"no answer within {timeout:.1f} s")
+        raise OutcomeUnknown(f"no response within {timeout:.1f} s")

@@ -21,7 +21,7 @@ class OrderNotPaid(NotFound):
 
 
 def locked(order_id: UUID) -> Payment:
-    """The payment of an order, locked until the transaction ends."""
+    """Return the payment of an order, locked until the transaction ends. Raises OrderNotPaid."""
     found = Payment.objects.select_for_update().filter(order_id=order_id).first()
     if found is None:
         raise OrderNotPaid(order_id)
@@ -29,6 +29,7 @@ def locked(order_id: UUID) -> Payment:
 
 
 def payment(payment_id: UUID) -> Payment:
+    """Return a payment. Raises PaymentNotFound."""
     found = Payment.objects.filter(id=payment_id).first()
     if found is None:
         raise PaymentNotFound(payment_id)

@@ -1,4 +1,4 @@
-"""The contract of payments, served."""
+"""The servicer of the contract of payments."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class PaymentServicer(PaymentServiceServicer):
     def Refund(self, request: pb.RefundRequest, context: Any) -> pb.Payment:
         payment = services.refund(order_id=uuid_of(request.order_id, "order_id"))
         if payment.status == Payment.Status.REFUNDING:
-            raise OutcomeUnknown("the refund is under way")
+            raise OutcomeUnknown("the refund is in progress")
         return _message(payment)
 
     def Close(self, request: pb.CloseRequest, context: Any) -> pb.Payment:

@@ -1,8 +1,8 @@
 """Commands on payments.
 
-A payment has its row before any money moves. What moves it (a provider, the users' store
-credit) is asked outside any transaction, with the payment's id as the key; the outcome is
-then settled, together with the ledger. Whoever does not hear an outcome asks again.
+A payment has its row before any money moves. The provider, or the store credit of users, is called
+outside any transaction, with the payment's id as the key; then the outcome is stored together with
+the ledger entries. After an unknown outcome the caller repeats the call.
 """
 
 from typing import Any
@@ -22,23 +22,24 @@ from protos.user_pb2_grpc import UserServiceStub
 from severable.errors import Conflict, OutcomeUnknown, from_error
 from severable.events import append
 from severable.jobs import executes
+from severable.rows import insert_new
 from severable.rpc import remaining, stub
 
 Status = Payment.Status
 
 
-class PaymentTakenBack(Conflict):
+class AlreadyRefunded(Conflict):
     code = "payment_taken_back"
 
     def __init__(self) -> None:
-        super().__init__("This payment has been taken back.")
+        super().__init__("This payment has been refunded.")
 
 
 class NothingToRefund(Conflict):
     code = "nothing_to_refund"
 
     def __init__(self) -> None:
-        super().__init__("This payment was declined: there is nothing to give back.")
+        super().__init__("This payment was declined: there is nothing to refund.")
 
 
 class OrderShipped(Conflict):
@@ -51,40 +52,37 @@ class OrderShipped(Conflict):
 def pay(
     *, order_id: UUID, user_id: int, amount: int, currency: str, method: str, token: str
 ) -> Payment:
-    """Take the money for an order, once. Raises Declined, PaymentTakenBack, or OutcomeUnknown:
-    then ask again."""
-    payment, first = Payment.objects.get_or_create(
-        order_id=order_id,
-        defaults={
-            "user_id": user_id,
-            "amount": amount,
-            "currency": currency,
-            "method": method,
-        },
+    """Take the money for an order, once. Raises Declined, AlreadyRefunded, or OutcomeUnknown:
+    then repeat the call."""
+    payment = Payment(
+        order_id=order_id, user_id=user_id, amount=amount, currency=currency, method=method
     )
-    _refuse_ended(payment)
+    first = insert_new(payment)
+    if not first:
+        payment = Payment.objects.get(order_id=order_id)
+        _raise_if_ended(payment)
     if payment.status == Status.PENDING:
         try:
             _take(payment, token)
-        except Declined as refusal:
+        except Declined as error:
             if not first:
                 # An earlier attempt, whose outcome is unknown, may have taken the money.
                 _return(payment)
-            _settle_declined(payment.id, refusal.detail)
+            _settle_declined(payment, error.detail)
             raise
-        payment = _settle_paid(payment.id)
+        payment = _settle_paid(payment)
     return payment
 
 
 def refund(*, order_id: UUID) -> Payment:
-    """Give back what an order has paid, be it nothing: it pays nothing any more. The answer may
-    still be "refunding"; the rest then goes on by itself."""
+    """Refund the payment of an order, and prevent a later one. The status of the returned payment
+    is "refunding" if the refund is still in progress; a worker then completes it."""
     return _refund(order_id, even_closed=True)
 
 
 def refund_payment(*, payment_id: UUID) -> Payment:
-    """Give back a payment for staff. Raises NothingToRefund if it was declined, OrderShipped if
-    it is closed."""
+    """Refund a payment for staff. Raises NothingToRefund if it was declined, OrderShipped if it is
+    closed."""
     payment = queries.payment(payment_id)
     if payment.status == Status.DECLINED:
         raise NothingToRefund
@@ -93,12 +91,12 @@ def refund_payment(*, payment_id: UUID) -> Payment:
 
 @transaction.atomic
 def close(*, order_id: UUID) -> Payment:
-    """Close the payment of an order that is about to be shipped: of this and a refund by staff
-    one wins. Raises PaymentTakenBack if the refund did."""
+    """Close the payment of an order that is about to be shipped: staff cannot refund it any more.
+    Raises AlreadyRefunded if they have."""
     payment = queries.locked(order_id)
-    _refuse_ended(payment)
+    _raise_if_ended(payment)
     if payment.status == Status.PENDING:
-        raise OutcomeUnknown("the payment is not decided yet")
+        raise OutcomeUnknown("the outcome of the payment is unknown")
     if payment.closed_at is None:
         payment.closed_at = timezone.now()
         payment.save(update_fields=["closed_at", "updated_at"])
@@ -107,7 +105,7 @@ def close(*, order_id: UUID) -> Payment:
 
 @executes(Refund)
 def execute_refund(refund: Refund) -> None:
-    """Return the money of a payment, then note it."""
+    """Return the money of a payment, then store that in the ledger."""
     payment = refund.payment
     _return(payment)
     with transaction.atomic():
@@ -145,37 +143,44 @@ def _begin_refund(order_id: UUID, even_closed: bool) -> tuple[Payment, Refund | 
     return payment, Refund.claim(payment.id)
 
 
-def _refuse_ended(payment: Payment) -> None:
+def _raise_if_ended(payment: Payment) -> None:
     if payment.status in (Status.REFUNDING, Status.REFUNDED):
-        raise PaymentTakenBack
+        raise AlreadyRefunded
     if payment.status == Status.DECLINED:
         raise Declined(payment.reason)
 
 
 @transaction.atomic
-def _settle_declined(payment_id: UUID, reason: str) -> None:
-    payment = Payment.objects.select_for_update().get(id=payment_id)
-    if payment.status == Status.PENDING:
-        payment.status, payment.reason = Status.DECLINED, reason[:200]
-        payment.save(update_fields=["status", "reason", "updated_at"])
+def _settle_declined(payment: Payment, reason: str) -> None:
+    if _settle(payment, status=Status.DECLINED, reason=reason[:200]):
         append(PaymentDeclined(**_facts(payment), reason=reason), stream=payment.stream)
 
 
-def _settle_paid(payment_id: UUID) -> Payment:
+def _settle_paid(payment: Payment) -> Payment:
     with transaction.atomic():
-        payment = Payment.objects.select_for_update().get(id=payment_id)
-        if payment.status == Status.PENDING:
-            payment.status = Status.PAID
-            payment.save(update_fields=["status", "updated_at"])
+        if _settle(payment, status=Status.PAID):
             _post(payment, debit=_source(payment), credit="sales")
             append(PaymentReceived(**_facts(payment), method=payment.method), stream=payment.stream)
-    # A refund may have come while the money was being taken. It then did not find what it was
-    # to give back, or did: to give back again is harmless.
-    # Another attempt may have been declined meanwhile: its word counts, so that goes back, too.
+            return payment
+    payment = Payment.objects.get(id=payment.id)
+    # While the money was being taken, a refund may have begun, which may not have found it; or
+    # another attempt may have been declined. The stored outcome counts. A second return of the
+    # money has no effect.
     if payment.status != Status.PAID:
         _return(payment)
-    _refuse_ended(payment)
+    _raise_if_ended(payment)
     return payment
+
+
+def _settle(payment: Payment, **columns: Any) -> bool:
+    """Store the outcome of a pending payment in one statement. Return False if the payment is not
+    pending any more."""
+    columns["updated_at"] = timezone.now()
+    if not Payment.objects.filter(id=payment.id, status=Status.PENDING).update(**columns):
+        return False
+    for name, value in columns.items():
+        setattr(payment, name, value)
+    return True
 
 
 def _take(payment: Payment, token: str) -> None:
@@ -185,7 +190,7 @@ def _take(payment: Payment, token: str) -> None:
             amount=payment.amount,
             currency=payment.currency,
             token=token,
-            timeout=_patience(),
+            timeout=_timeout(),
         )
         return
     request = DebitCreditRequest(
@@ -194,20 +199,20 @@ def _take(payment: Payment, token: str) -> None:
     try:
         stub(UserServiceStub).DebitCredit(request)
     except grpc.RpcError as error:
-        refusal = from_error(error)
-        raise Declined(refusal.detail) if refusal else error from None
+        domain_error = from_error(error)
+        raise Declined(domain_error.detail) if domain_error else error from None
 
 
 def _return(payment: Payment) -> None:
     if payment.method == Payment.Method.CARD:
-        provider().refund(key=payment.id, timeout=_patience())
+        provider().refund(key=payment.id, timeout=_timeout())
     else:
         stub(UserServiceStub).ReturnCredit(
             ReturnCreditRequest(payment_id=str(payment.id), user_id=payment.user_id)
         )
 
 
-def _patience() -> float:
+def _timeout() -> float:
     left = remaining()
     return settings.TOPOLOGY.timeout if left is None else left
 

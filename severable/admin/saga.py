@@ -1,4 +1,4 @@
-"""The admin of sagas, with the steps that have run and those that are still to run."""
+"""The admin of sagas, with the steps that have run and those that have not run yet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.views.debug import SafeExceptionReporterFilter
 from unfold.utils import prettify_json
 
-from severable.admin.columns import joined, label, link, rows, short
+from severable.admin.columns import joined, label, rows, short
 from severable.admin.jobs import JobAdmin
-from severable.admin.site import Record, timeline
+from severable.admin.site import timeline
 from severable.saga import story
-from severable.saga.models import Saga, SagaLog
+from severable.saga.models import Saga
 
 STATUSES = {
     Saga.Status.RUNNING: "info",
@@ -55,39 +55,17 @@ class SagaAdmin(JobAdmin):
 
     @admin.display(description="reason of compensation")
     def why(self, saga: Saga) -> str:
-        return "{code}: {detail}".format(**saga.refusal) if saga.refusal else "-"
+        return "{code}: {detail}".format(**saga.failure) if saga.failure else "-"
 
     @admin.display(description="see also")
     def links(self, saga: Saga) -> str:
         return joined(
             rows("severable_saga.saga", "all sagas about this", key=saga.key),
-            rows("severable_saga.sagalog", "log", saga=saga.pk),
             rows("severable_events.event", "events", correlation_id=saga.correlation_id),
         )
 
     @admin.display(description="data")
     def known(self, saga: Saga) -> str:
-        # The data of a saga that has not ended contain secrets, such as the token of a card.
+        # The data of a saga that has not ended contains secrets, such as the token of a card.
         shown = SafeExceptionReporterFilter().cleanse_setting("data", saga.data)
         return prettify_json(shown, None) or str(shown)
-
-
-@admin.register(SagaLog)
-class SagaLogAdmin(Record):
-    icon = "receipt_long"
-    list_display = ["step", "action", "shown_outcome", "shown_saga", "at", "detail"]
-    list_filter = ["outcome", "action", "at"]
-    list_select_related = ["saga"]
-    search_fields = ["saga"]
-    ordering = ["-id"]
-    fields = ["shown_saga", "step", "action", "shown_outcome", "detail", "at"]
-
-    @admin.display(description="outcome", ordering="outcome")
-    def shown_outcome(self, entry: SagaLog) -> str:
-        return label(entry.outcome)
-
-    @admin.display(description="saga")
-    def shown_saga(self, entry: SagaLog) -> str:
-        return link(
-            "severable_saga.saga", entry.saga_id, f"{entry.saga.name} {short(entry.saga.key)}"
-        )

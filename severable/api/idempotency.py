@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, IntegrityError, transaction
+from django.db import Error
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpResponse
@@ -37,6 +37,7 @@ from severable.api.errors import Unprocessable, is_domain_error
 from severable.api.models import LOCK, IdempotencyKey
 from severable.api.owner import context_of
 from severable.jobs.scheduler import periodic
+from severable.rows import insert_new
 
 RETENTION = timedelta(hours=24)
 MAX_LENGTH = 255
@@ -156,17 +157,15 @@ def _caller(request: Request) -> str:
 
 def _claim(claim_row: IdempotencyKey, request: Request) -> None:
     """Claim the key for this execution. Raises InFlight, KeyReused, _Replay."""
-    try:
-        with transaction.atomic():
-            claim_row.save(force_insert=True)
-    except IntegrityError:
-        same_key = Q(context=claim_row.context, caller=claim_row.caller, key=claim_row.key)
-        found = list(IdempotencyKey.objects.filter(Q(pk=claim_row.pk) | same_key))
-        if not found:  # released at this moment
-            raise InFlight from None
-        # An anonymous client may have two: prefer the same request.
-        known = min(found, key=lambda key: key.pk != claim_row.pk)
-        _take_over(known, claim_row, request)
+    if insert_new(claim_row):
+        return
+    same_key = Q(context=claim_row.context, caller=claim_row.caller, key=claim_row.key)
+    found = list(IdempotencyKey.objects.filter(Q(pk=claim_row.pk) | same_key))
+    if not found:  # released at this moment
+        raise InFlight
+    # An anonymous client may have two: prefer the same request.
+    known = min(found, key=lambda key: key.pk != claim_row.pk)
+    _take_over(known, claim_row, request)
 
 
 def _take_over(known: IdempotencyKey, claim_row: IdempotencyKey, request: Request) -> None:

@@ -10,20 +10,18 @@ if TYPE_CHECKING:
     from severable.saga import definition as definition
     from severable.saga import driver as driver
     from severable.saga import story as story
-    from severable.saga.definition import Data as Data
     from severable.saga.definition import Definition as Definition
     from severable.saga.definition import Step as Step
     from severable.saga.definition import define as define
+    from severable.saga.models import Outcome as Outcome
     from severable.saga.models import Saga as Saga
-    from severable.saga.models import SagaLog as SagaLog
 else:
     __getattr__ = door(
         __name__,
         {
-            "Data": "definition",
             "Definition": "definition",
+            "Outcome": "models",
             "Saga": "models",
-            "SagaLog": "models",
             "Step": "definition",
             "define": "definition",
             "definition": "definition",
@@ -33,10 +31,9 @@ else:
     )
 
 __all__ = [
-    "Data",
     "Definition",
+    "Outcome",
     "Saga",
-    "SagaLog",
     "Step",
     "define",
     "definition",

@@ -1,4 +1,4 @@
-"""Loads every context's sagas when Django starts, so that each can be resumed by name."""
+"""The app config: it imports every context's sagas, so that each can be resumed by its name."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -10,6 +10,6 @@ class SagaConfig(AppConfig):
     verbose_name = "sagas"
 
     def ready(self) -> None:
-        from severable.saga import driver  # noqa: F401  # executes sagas
+        from severable.saga import driver  # noqa: F401  # registers the executor
 
         autodiscover_modules("saga")

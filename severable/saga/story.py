@@ -1,4 +1,4 @@
-"""A saga transition step by step, including the steps that have not run yet."""
+"""The story of a saga: its steps, including those that have not run yet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from severable.saga.models import Saga, SagaLog
+from severable.saga.models import Action, LogEntry, Outcome, Saga
 
 
 @dataclass(frozen=True)
-class Transition:
-    """One attempt at a step, or a step to come: then `at` is None and `state` is "to do" or
-    "to compensate"."""
+class StoryStep:
+    """One attempt at a step; or a step that has not run yet: then `at` is None and `state` is "to
+    do" or "to compensate"."""
 
     saga: str
     name: str
@@ -26,37 +26,39 @@ class Transition:
         return f"{self.saga}: {self.name}"
 
 
-def of(key: UUID) -> list[Transition]:
-    """The story of all sagas about one thing, such as an order."""
-    sagas = Saga.objects.filter(key=key).prefetch_related("log").order_by("created_at")
-    return [transition for saga in sagas for transition in of_saga(saga)]
+def of(key: UUID) -> list[StoryStep]:
+    """Return the story of all sagas about one object, such as an order."""
+    sagas = Saga.objects.filter(key=key).order_by("created_at")
+    return [step for saga in sagas for step in of_saga(saga)]
 
 
-def of_saga(saga: Saga) -> list[Transition]:
-    """The story of one saga."""
+def of_saga(saga: Saga) -> list[StoryStep]:
+    """Return the story of one saga."""
     return [*_past(saga), *_future(saga)]
 
 
-def _past(saga: Saga) -> Iterator[Transition]:
-    for entry in saga.log.all():
-        compensated = (
-            entry.action == SagaLog.Action.COMPENSATE and entry.outcome == SagaLog.Outcome.DONE
-        )
-        state = "compensated" if compensated else entry.outcome
-        yield Transition(saga.name, entry.step, state, entry.at, entry.detail)
+def _past(saga: Saga) -> Iterator[StoryStep]:
+    for entry in saga.entries:
+        detail = f"{entry.detail} ({entry.times} times)" if entry.times > 1 else entry.detail
+        yield StoryStep(saga.name, entry.step, _state(entry), entry.time, detail)
 
 
-def _future(saga: Saga) -> Iterator[Transition]:
+def _state(entry: LogEntry) -> str:
+    compensated = entry.action == Action.COMPENSATE and entry.outcome == Outcome.DONE
+    return "compensated" if compensated else entry.outcome
+
+
+def _future(saga: Saga) -> Iterator[StoryStep]:
     if saga.ended:
-        return  # and its definition may be gone by now
+        return  # its definition may have been removed since
     try:
         steps = saga.definition.steps
     except LookupError:
         return  # of another release, or of a context that has moved away
     if saga.status == Saga.Status.RUNNING:
         for step in steps[saga.position :]:
-            yield Transition(saga.name, step.name, "to do")
+            yield StoryStep(saga.name, step.name, "to do")
     if saga.status == Saga.Status.COMPENSATING:
         for step in reversed(steps[: saga.position + 1]):
             if step.compensation:
-                yield Transition(saga.name, step.name, "to compensate")
+                yield StoryStep(saga.name, step.name, "to compensate")

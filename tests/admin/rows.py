@@ -11,7 +11,7 @@ from django.db.models import Field, ForeignKey, Model
 from django.utils import timezone
 
 from severable.events.models import Delivery, Event, TransactionOffset
-from severable.saga.models import Saga, SagaLog
+from severable.saga.models import Saga
 from tests import samples
 
 M = TypeVar("M", bound=Model)
@@ -32,7 +32,7 @@ def event(n: int, stream: str = "") -> Event:
 
 def delivery(n: int) -> Delivery:
     return Delivery.objects.create(
-        event_id=UUID(int=n), handler="orders.give_back", context="orders", stream="s", event={}
+        event_id=UUID(int=n), handler="orders.start_shipping", context="orders", stream="s", event={}
     )
 
 
@@ -45,7 +45,8 @@ def offset(n: int) -> TransactionOffset:
 
 
 def logged(of: Saga, n: int) -> None:
-    SagaLog.objects.create(saga=of, step="stock", action="execute", outcome="done")
+    of.log = of.logged(f"stock{n}", "execute", "done")
+    of.save()
 
 
 # Of the machine's models; those of contexts are in their samples.

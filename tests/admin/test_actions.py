@@ -97,7 +97,7 @@ def test_a_button_of_a_row_that_is_not_there_does_nothing(desk: Client) -> None:
 def test_refund_asks_the_other_context_outside_any_transaction(place: Any, desk: Client) -> None:
     """CallInTransaction: a refund of store credit calls users."""
     payment = Payment.objects.get(order_id=place(method="credit").id)
-    assert act(desk, "refund", payment) == ["1 payment taken back."]
+    assert act(desk, "refund", payment) == ["1 payment refunded."]
     assert Payment.objects.get(id=payment.id).status == "refunded"
 
 
@@ -105,7 +105,7 @@ def test_a_declined_payment_has_nothing_to_refund(place: Any, desk: Client) -> N
     """A refusal that becomes a 500."""
     payment = Payment.objects.get(order_id=place("tok_declined").id)
     (said,) = press(desk, "refund_one", payment)
-    assert said.endswith("This payment was declined: there is nothing to give back.")
+    assert said.endswith("This payment was declined: there is nothing to refund.")
 
 
 def test_retry_brings_back_what_was_parked(place: Any, desk: Client) -> None:
@@ -180,9 +180,11 @@ def test_only_what_may_happen_again_is_replayed(place: Any, desk: Client) -> Non
     mail = Delivery.objects.filter(handler="notifications.tell_paid").get()
     (said,) = press(desk, "replay_one", mail)
     assert "notifications.tell_paid cannot be replayed" in said
-    again = handlers.Handler("orders.carry_out", "orders", "order.OrderCreated", print, (), True)
+    again = handlers.Handler(
+        "orders.resume_placing", "orders", "order.OrderCreated", print, (), True
+    )
     with handlers.overridden(again):
-        created = Delivery.objects.filter(handler="orders.carry_out").get()
+        created = Delivery.objects.filter(handler="orders.resume_placing").get()
         assert press(desk, "replay_one", created) == ["1 delivery due again."]
         (said,) = press(desk, "replay_one", created)
         assert said.endswith("Only a delivery that is done can be replayed.")

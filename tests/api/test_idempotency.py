@@ -202,7 +202,7 @@ def killed(*args: Any, **kwargs: Any) -> None:
         "apps.inventory.services.reserve",
         "apps.payments.services.provider",
         "apps.payments.services._settle_paid",
-        "apps.orders.services.queries.order",
+        "apps.orders.services._as_paid",
         "severable.api.idempotency.Idempotent._store",
     ],
 )

@@ -19,7 +19,7 @@ from django.db import models
 from severable.events import handlers
 from severable.events.models import Delivery, Event
 from severable.jobs.models import Job
-from severable.saga.models import Saga, SagaLog
+from severable.saga.models import Saga
 from tests.chaos.running import Shop
 from tests.differential.client import HEX, HOST, SIGNED, TIME, UUID, Client
 
@@ -71,7 +71,6 @@ def of(shop: Shop, placement: str, client: Client) -> dict[str, Rows]:
         ours = [r for r in read(Delivery, ("handler", "state")) if not r[0].startswith("cache.")]
         _add(found, Delivery, ours, client)
         _add(found, Saga, read(Saga, ("name", "key", "status", "state")), client)
-        _add(found, SagaLog, read(SagaLog, ("step", "action", "outcome")), client)
     return found
 
 

@@ -334,7 +334,7 @@ def test_the_timeline_of_a_rejected_order_shows_what_was_undone(client: APIClien
     problem = place(client, token="tok_declined").json()
     told = moments(client, {"Location": f"/api/orders/{problem['order_id']}"})
 
-    assert ("place_order: payment", "refused") in told
+    assert ("place_order: payment", "failed") in told
     assert ("place_order: stock", "compensated") in told
     assert told[-1] == ("OrderRejected", "happened")
 
@@ -363,14 +363,14 @@ def test_what_failed_inside_is_told_to_staff_only(
     """A customer's timeline showed addresses and exceptions."""
     path = place(client)["Location"]
 
-    assert details(client, path) == {"unknown": "There was no answer. It is tried again."}
+    assert details(client, path) == {"unknown": "There was no answer. The step is repeated."}
     assert INTERNALS in details(client_for(staff), path)["unknown"]
 
 
 def test_a_refusal_is_told_to_the_customer(client: APIClient) -> None:
     problem = place(client, token="tok_declined").json()
 
-    assert details(client, f"/api/orders/{problem['order_id']}") == {"refused": problem["detail"]}
+    assert details(client, f"/api/orders/{problem['order_id']}") == {"failed": problem["detail"]}
 
 
 def test_an_order_that_was_given_up_does_not_tell_what_failed_inside(

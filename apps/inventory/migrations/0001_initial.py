@@ -36,7 +36,6 @@ class Migration(migrations.Migration):
             fields=[
                 ('order_id', models.UUIDField(primary_key=True, serialize=False)),
                 ('state', models.CharField(choices=[('held', 'Held'), ('sold', 'Sold'), ('released', 'Released'), ('expired', 'Expired')], default='held', max_length=10)),
-                ('currency', models.CharField(blank=True, max_length=3)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('expires_at', models.DateTimeField(null=True)),
             ],
@@ -63,6 +62,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('quantity', models.PositiveIntegerField()),
                 ('unit_price', models.BigIntegerField(help_text='In minor units')),
+                ('currency', models.CharField(max_length=3)),
                 ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inventory.product')),
                 ('reservation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='lines', to='inventory.reservation')),
             ],

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('method', models.CharField(blank=True, choices=[('card', 'Card'), ('credit', 'Credit')], max_length=10)),
                 ('status', models.CharField(choices=[('pending', 'Pending'), ('paid', 'Paid'), ('declined', 'Declined'), ('refunding', 'Refunding'), ('refunded', 'Refunded')], default='pending', max_length=10)),
                 ('reason', models.CharField(blank=True, max_length=200)),
-                ('closed_at', models.DateTimeField(blank=True, help_text='Since when staff cannot refund it: the order is shipped', null=True)),
+                ('closed_at', models.DateTimeField(blank=True, help_text='From then on staff cannot refund it: the order is shipped', null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
             ],
