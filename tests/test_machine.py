@@ -14,7 +14,10 @@ TEXT = (ROOT / "docs/machine.md").read_text()
 SECTIONS = dict(re.findall(r"^## (severable\.\w+)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S))
 ENTRY = re.compile(r"^### `(\w+)`\n\n([^\n]+)\n\n```python\n(.*?)\n```$", re.M | re.S)
 ENTRIES = [(package, *entry) for package, body in SECTIONS.items() for entry in ENTRY.findall(body)]
-FILES = [*ROOT.glob("severable/*/__init__.py"), *ROOT.glob("severable/*.py")]
+FILES = [
+    *ROOT.glob("severable/*/__init__.py"),
+    *(ROOT / "severable" / module for module in ("errors.py", "rows.py")),
+]
 DOORS = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in FILES

@@ -32,7 +32,11 @@ def event(n: int, stream: str = "") -> Event:
 
 def delivery(n: int) -> Delivery:
     return Delivery.objects.create(
-        event_id=UUID(int=n), handler="orders.start_shipping", context="orders", stream="s", event={}
+        event_id=UUID(int=n),
+        handler="orders.pack",
+        context="orders",
+        stream="s",
+        event={},
     )
 
 
