@@ -61,14 +61,14 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reserve(self, request, context):
-        """Holds stock for an order. The order's id is the key. All lines or none.
+        """Reserves stock for an order: all lines or none. The order's id is the key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Gives the stock back. Wins over a Reserve that arrives later.
+        """Releases the stock of an order. A Reserve that arrives later is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

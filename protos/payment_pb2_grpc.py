@@ -67,22 +67,22 @@ class PaymentServiceServicer:
 
     def Pay(self, request, context):
         """Takes the money for an order. The order's id is the key: after an unknown
-        outcome, ask again with the same one.
+        outcome, repeat the call with the same id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Refund(self, request, context):
-        """Gives the money back. Wins over a Pay that arrives later.
+        """Refunds the money. A Pay that arrives later is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Close(self, request, context):
-        """Keeps staff from giving back what an order has paid, since the order is about
-        to be shipped. Refused where it is being given back already. Refund still does.
+        """Stops refunds by staff, since the order is about to be shipped. Refused if a
+        refund has begun. The method Refund is still possible.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

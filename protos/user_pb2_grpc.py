@@ -81,7 +81,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateUser(self, request, context):
-        """The e-mail address is the key: the same call again answers with the same user.
+        """The e-mail address is the key: a repeated call returns the same user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +100,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateEmailConfirmation(self, request, context):
-        """The link by which the owner of an unconfirmed address confirms it. Only for a mail to it.
+        """Returns the link that confirms an address. Only for a mail to that address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReturnCredit(self, request, context):
-        """Gives back what DebitCredit took. Wins over a DebitCredit that arrives later.
+        """Returns the credit that DebitCredit took. A DebitCredit that arrives later is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,7 +89,7 @@ class ProductAdmin(ContextAdmin):
         permissions=["act"],
         dialog={
             "title": "Restock",
-            "description": "Adds to what is available.",
+            "description": "Adds to the available stock.",
             "form_class": RestockForm,
             "form_submit_text": "Restock",
         },

@@ -1,4 +1,4 @@
-"""Notifications in the admin: each mail, and whether it has been sent."""
+"""Notifications in the admin: the mails and their state."""
 
 from operator import attrgetter
 

@@ -32,7 +32,7 @@ class InvalidToken(Invalid):
     code = "invalid_token"
 
     def __init__(self) -> None:
-        super().__init__("The link is not valid, or no longer. Ask for a new one.", field="token")
+        super().__init__("The link is invalid or has expired. Request a new one.", field="token")
 
 
 class AlreadyConfirmed(Conflict):

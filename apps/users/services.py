@@ -25,7 +25,7 @@ class Taken(Exists):
     code = "taken"
 
     def __init__(self, field: str) -> None:
-        super().__init__(f"Somebody else has this {field}.", field=field)
+        super().__init__(f"This {field} is taken.", field=field)
 
 
 class CreditShort(PaymentRequired):
@@ -39,7 +39,7 @@ class PaymentReturned(PaymentRequired):
     code = "payment_returned"
 
     def __init__(self) -> None:
-        super().__init__("This payment has been taken back.")
+        super().__init__("This payment has been refunded.")
 
 
 def register(

@@ -25,7 +25,7 @@ class BadToken(Unauthenticated):
     code = "token_not_valid"
 
     def __init__(self) -> None:
-        super().__init__("The refresh token is not valid, or not any more.")
+        super().__init__("The refresh token is invalid or has expired.")
 
 
 class RefreshToken(SimpleRefreshToken):

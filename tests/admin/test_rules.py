@@ -145,7 +145,7 @@ def test_a_refusal_while_saving_is_a_message(alice: User, desk: Client, monkeypa
 
     monkeypatch.setattr(services, "update_profile", taken)
     answer = desk.post(page(alice), profile(alice, name="New"), follow=True)
-    assert messages_of(answer) == ["Somebody else has this email."]
+    assert messages_of(answer) == ["This email is taken."]
 
 
 def test_preferences_are_saved_by_the_service(alice: User, desk: Client) -> None:
