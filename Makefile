@@ -1,10 +1,10 @@
-# `make help` lists what there is.
+# `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help run split test services test-services chaos bench lint format protos release-contracts lock clean
 
-help: ## what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 run: .venv/runtime ## run the shop at 127.0.0.1:8000 and gRPC at :50051 (PORT=… GRPC_PORT=…)
@@ -13,13 +13,13 @@ run: .venv/runtime ## run the shop at 127.0.0.1:8000 and gRPC at :50051 (PORT=�
 split: .venv/runtime ## run one deployment per context, the gateway in front (CHANNEL=rest or grpc)
 	@SHOP_PLACEMENT=split exec $(BIN)/python -m tools.supervisor
 
-test: .venv/dev ## the whole test suite
+test: .venv/dev ## run the test suite
 	@$(BIN)/python -m pytest
 
 services test-services: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 services test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//
 services test-services: export CACHE_URL ?= redis://127.0.0.1:6379/0
-services: .venv/dev ## whether PostgreSQL, RabbitMQ and Redis are there, here or by the URLs
+services: .venv/dev ## check PostgreSQL, RabbitMQ and Redis, local or by the URLs
 	@$(BIN)/python -m tests.services
 
 # Whole shops run after the rest: a test's long transaction holds back the events of all databases
@@ -28,19 +28,19 @@ RUNNING := tests/chaos tests/journeys/test_kafka.py tests/journeys/test_placemen
 RUNNING += tests/test_supervisor.py tests/front/test_attacks.py tests/differential
 RUNNING += tests/topology/test_started.py tests/edge/test_shop.py
 BEHIND_NGINX := tests/journeys/test_placements.py::test_the_shop_answers_alike_behind_nginx
-test-services: .venv/dev ## the test suite on PostgreSQL, RabbitMQ and Redis, found here or by the URLs
+test-services: .venv/dev ## run the test suite on PostgreSQL, RabbitMQ and Redis, local or by the URLs
 	@$(BIN)/python -m pytest $(RUNNING:%=--ignore %)
 	@$(BIN)/python -m pytest -n0 $(RUNNING)
 	@$(BIN)/python -m pytest -n0 -m chaos $(BEHIND_NGINX)
 
-chaos: .venv/dev ## the long tests, with processes killed and frozen
+chaos: .venv/dev ## run the long tests, with killed and frozen processes
 	@$(BIN)/python -m pytest -m chaos
 
-bench: .venv/runtime ## what a call costs on each channel; with DATABASE_URL and BROKER_URL, an event, too
+bench: .venv/runtime ## measure calls on each channel and, with DATABASE_URL and BROKER_URL, events
 	@$(BIN)/python -m bench.calls
 	@[ -z "$$BROKER_URL" ] || $(BIN)/python -m bench.events
 
-lint: .venv/dev ## style, types, imports; contracts break nothing released; all generated is fresh
+lint: .venv/dev ## check style, types, imports, contracts and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -58,10 +58,10 @@ format: .venv/dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: .venv/dev ## generate code from the contracts
+protos: .venv/dev ## generate the code of the contracts
 	$(BIN)/python protos/generate.py
 
-release-contracts: .venv/dev ## today's contracts are what others hold: from now on nothing in them breaks
+release-contracts: .venv/dev ## store the contracts as released: later ones must be compatible
 	$(BIN)/python -m protos.breaking --release
 
 lock: ## resolve requirements*.in into hash-locked requirements*.txt (needs uv)
@@ -69,7 +69,7 @@ lock: ## resolve requirements*.in into hash-locked requirements*.txt (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt requirements-kafka.in -o requirements-kafka.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -c requirements.txt -c requirements-kafka.txt requirements-dev.in -o requirements-dev.txt
 
-clean: ## remove what running and testing leaves behind, and the environment
+clean: ## remove files of runs and tests, and the environment
 	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles
 
 .venv/bin/python:

@@ -130,7 +130,7 @@ def test_one_shop_at_a_time_and_none_without_its_files(tmp_path: Path) -> None:
         second, grpc = (address.rpartition(":")[2] for address in free_addresses(2))
         done = start(second, GRPC_PORT=grpc, VAR_DIR=str(var))
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"shop: it runs already in {var}; ")
+        assert done.stderr.startswith(f"shop: {var} is in use by a running shop; ")
 
         headers = shop.sign_in("alice")
         order = {"items": [{"sku": "MUG-OAK", "quantity": 1}], "payment": {"method": "credit"}}

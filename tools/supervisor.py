@@ -186,7 +186,7 @@ def _lock(deployment: topology.Deployment) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(f"shop: it runs already in {VAR}; stop it, or choose another VAR_DIR=…")
+        sys.exit(f"shop: {VAR} is in use by a running shop; stop it, or choose another VAR_DIR=…")
     return lock
 
 

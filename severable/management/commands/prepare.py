@@ -26,7 +26,7 @@ ELSEWHERE = """\
 
 class Command(BaseCommand):
     help = (
-        "Collect static files and create the database where they are missing, migrate it and, in "
+        "Collect static files and create the database if they are missing, migrate it and, in "
         "development, seed it."
     )
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             "--empty",
             action="store_true",
             default=env.bool("EMPTY", False),
-            help="begin without the data that another placement has (EMPTY=1)",
+            help="start with an empty database although another placement has data (EMPTY=1)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

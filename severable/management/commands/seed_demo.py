@@ -18,7 +18,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVELOPMENT:
             raise CommandError(
-                f"seed_demo adds accounts with known passwords: not where SHOP_ENV is {SHOP_ENV!r}"
+                "seed_demo adds accounts with known passwords; SHOP_ENV must be development, not "
+                f"{SHOP_ENV!r}"
             )
         steps = [
             step

@@ -10,11 +10,11 @@ from severable.telemetry.correlation import Correlation, correlated
 
 
 class Command(BaseCommand):
-    help = "Print a token that internal endpoints accept, good for an hour."
+    help = "Print a token for internal endpoints, valid for an hour."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--seconds", type=int, default=3600, help="how long it is good for")
-        parser.add_argument("--actor", default="", help="for whom the calls are made: user-7")
+        parser.add_argument("--seconds", type=int, default=3600, help="its lifetime in seconds")
+        parser.add_argument("--actor", default="", help="the actor of the calls, such as user-7")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with correlated(Correlation(id=correlation.current().id, actor=options["actor"])):

@@ -18,22 +18,22 @@ TARGETS = (*RENDERERS, "all")
 
 
 class Command(BaseCommand):
-    help = "Show topology.toml, check it, render it for what runs the shop, or compare placements."
+    help = "Show or check topology.toml, render files from it, or compare placements."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.set_defaults(action=self.show, json=False)
-        parser.add_argument("--json", action="store_true", help="show it for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         actions = parser.add_subparsers(title="actions")
-        show = actions.add_parser("show", help="who runs where, and who calls whom (the default)")
-        show.add_argument("--json", action="store_true", help="for programs")
+        show = actions.add_parser("show", help="show calls and placements (the default)")
+        show.add_argument("--json", action="store_true", help="print JSON")
         show.set_defaults(action=self.show)
-        check = actions.add_parser("check", help="say what cannot work, or could not be deployed")
+        check = actions.add_parser("check", help="report errors, also those of a deployment")
         check.set_defaults(action=self.check_all)
-        files = actions.add_parser("render", help="write the files for what runs the shop")
+        files = actions.add_parser("render", help="write the files of a target")
         files.add_argument("target", choices=TARGETS)
-        files.add_argument("--check", action="store_true", help="fail if one is not as rendered")
+        files.add_argument("--check", action="store_true", help="fail if a file is out of date")
         files.set_defaults(action=self.render)
-        diff = actions.add_parser("diff", help="say what changes from one placement to another")
+        diff = actions.add_parser("diff", help="show the differences of two placements")
         diff.add_argument("before", choices=sorted(settings.TOPOLOGY.placements))
         diff.add_argument("after", choices=sorted(settings.TOPOLOGY.placements))
         diff.set_defaults(action=self.diff)
