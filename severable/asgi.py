@@ -19,8 +19,8 @@ def get_asgi_application() -> Application:
     Call it in the main thread, before anything starts another one. On SIGTERM the process serves on
     for settings.DRAIN_SECONDS, lets requests finish and ends.
     """
-    # A thread of its own waits for SIGTERM. Threads inherit what is blocked: without this, the
-    # server would stop at once, and callers would still be sending to us.
+    # A separate thread waits for SIGTERM. Threads inherit the mask of blocked signals. Without it,
+    # the server would stop at once, while callers still send requests.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     load_settings()
     django.setup(set_prefix=False)

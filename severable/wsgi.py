@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def get_wsgi_application() -> Handler:
-    """Set Django up and return its WSGI application, for a server that reads bodies whole."""
+    """Set Django up and return its WSGI application, for a server that buffers bodies."""
     load_settings()
     django.setup(set_prefix=False)
     from severable.http.wsgi import Handler

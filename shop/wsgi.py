@@ -1,4 +1,4 @@
-"""The shop as a plain WSGI application, without gRPC; the server must read bodies whole."""
+"""The shop as a plain WSGI application, without gRPC. The server must buffer bodies."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""The gateway: answers that are composed of several contexts' parts. It has no tables."""
+"""The gateway: it forwards requests to contexts and composes their answers. It has no tables."""

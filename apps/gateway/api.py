@@ -1,4 +1,4 @@
-"""The public API that no single context could give."""
+"""The public API of answers that need several contexts."""
 
 from typing import Any
 from uuid import UUID
@@ -70,7 +70,8 @@ class SummarySerializer(serializers.Serializer[Any]):
     payment = SummaryPaymentSerializer(allow_null=True)
     products = SummaryProductSerializer(many=True, allow_null=True)
     missing = serializers.ListField(
-        child=serializers.CharField(), help_text="Parts that did not answer, and are null"
+        child=serializers.CharField(),
+        help_text="The parts that are null because their context did not respond",
     )
 
 

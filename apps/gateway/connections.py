@@ -41,8 +41,10 @@ class Connections:
         self._kept: list[Connection] = []
 
     async def get(self, seconds: float) -> Connection:
-        """Return a kept connection, or a new one. Raises NotConnected, at the latest after so many
-        seconds."""
+        """Return a kept connection, or a new one.
+
+        Raises NotConnected if it takes longer than so many seconds.
+        """
         while self._kept:
             connection = self._kept.pop()
             if connection.is_usable():
@@ -113,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None or self._waiter.done():
-            self.close()  # nothing was asked
+            self.close()  # there is no request that it could respond to
             return
         try:
             response = self._reader.feed(data)

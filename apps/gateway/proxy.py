@@ -52,8 +52,10 @@ Fields = list[Field]
 
 
 class Gateway:
-    """An ASGI application that forwards requests for contexts of other deployments. It passes all
-    others to Django, also those that the gateway composes."""
+    """An ASGI application that forwards requests for contexts of other deployments.
+
+    Django responds to all others, including those that the gateway composes.
+    """
 
     def __init__(
         self, front: Front, upstreams: dict[str, Upstream], composed: list[URLPattern]
@@ -161,8 +163,10 @@ def _target(head: Head) -> str:
 
 
 def _our_lines(head: Head) -> list[str]:
-    """Return the header fields that the gateway sets. `Host` is its own, so that links in responses
-    lead back to it."""
+    """Return the header fields that the gateway sets.
+
+    `Host` is its own, so that links in responses lead back to it.
+    """
     scope, proof = head.scope, head.field(PROOF)
     host, via = _host(head.fields.get(b"host"), *scope["server"]), head.field(b"via")
     client = forwarded_address(head.client, head.field(b"x-forwarded-for"), proof)

@@ -1,4 +1,4 @@
-"""Answers that several contexts give together."""
+"""Queries that call several contexts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,8 @@ from severable.rpc import stub
 
 @dataclass
 class Summary:
-    """An order and what belongs to it. A part that did not answer is None, and is named."""
+    """An order and its related data. Parts whose context did not respond are None, and `missing`
+    has their names."""
 
     order: order_pb2.Order
     customer: user_pb2.UserResponse | None = None
@@ -31,7 +32,7 @@ def order(order_id: UUID) -> order_pb2.Order:
 
 
 def summary(order: order_pb2.Order) -> Summary:
-    """Ask all at once, and take what comes."""
+    """Return an order's summary. The calls to the contexts run at the same time."""
     asked = {
         "customer": _customer(order),
         "payment": _payment(order),

@@ -52,8 +52,10 @@ class Reader:
         self._response: Response | None = None
 
     def feed(self, data: bytes) -> Response | None:
-        """Parse the next bytes, and return the response if it is whole. Raises Broken, if it never
-        will be, or NotForwardable."""
+        """Parse the next bytes, and return the response if it is whole.
+
+        Raises Broken or NotForwardable if it cannot become a whole response.
+        """
         self._received += len(data)
         try:
             self._parser.feed_data(data)

@@ -56,7 +56,7 @@ class BadAnswer(Unavailable):
 
     status_code = HTTPStatus.BAD_GATEWAY
     default_code = "bad_gateway"
-    default_detail = "The answer cannot be passed on."
+    default_detail = "The response cannot be forwarded."
 
 
 class Upstream:

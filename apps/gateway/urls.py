@@ -1,4 +1,4 @@
-"""The addresses of what the gateway composes; what it forwards never comes to Django."""
+"""The URLs that the gateway composes. Forwarded requests never reach Django."""
 
 from django.urls import path
 

@@ -31,7 +31,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding"}  # dropped, because the body is
 
 @dataclass(frozen=True)
 class Answer:
-    """A response with its body in memory: a client that reads slowly occupies nothing else."""
+    """A response with its body in memory. A client that reads slowly occupies no thread."""
 
     status: int
     headers: Headers

@@ -42,8 +42,10 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, head: Head, limit: int, receive: Receive) -> AsyncIterator[bytes]:
-        """Yield a whole body, which uses memory of the budget until the block ends. Raises
-        APIException."""
+        """Yield a whole body, which counts against the memory budget until the block ends.
+
+        `limit` is in bytes. Raises APIException.
+        """
         length = _length(head)
         if length == 0:
             yield b""
@@ -88,7 +90,7 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ParseError("The body broke off.")
+            raise ParseError("The body is incomplete.")
         yield message.get("body", b"")
         more = message.get("more_body", False)
 

@@ -21,8 +21,11 @@ class Busy(APIException):
 
 
 class Share:
-    """The memory that one request takes of a budget. A small part is free, so that small bodies
-    pass however much large ones occupy; the number of connections limits it."""
+    """The memory that one request takes from a budget.
+
+    A small part is free, so that small bodies pass however much memory large ones occupy. The
+    number of connections limits these parts.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self._memory, self._taken = memory, 0

@@ -11,8 +11,10 @@ from severable.api.address import GATEWAY, is_proxied
 
 
 class Request(WSGIRequest):
-    """A request whose query and body are UTF-8. Django decodes the query with the charset that
-    the Content-Type names, and fails on one such as "zip" before any error handler runs.
+    """A request whose query and body are UTF-8.
+
+    Django decodes the query with the charset of the Content-Type, and fails on one such as "zip"
+    before any error handler runs.
 
     X-Forwarded-Proto is used only if a trusted proxy sent it.
     """

@@ -1,4 +1,4 @@
-"""Answers as they came from a socket."""
+"""Responses as a socket received them."""
 
 from __future__ import annotations
 

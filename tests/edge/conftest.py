@@ -40,7 +40,7 @@ def orders() -> Iterator[Upstream]:
 
 @pytest.fixture
 def peer(orders: Upstream) -> Upstream:
-    """The same, as new."""
+    """The same context in its initial state."""
     orders.asked.clear()
     orders.answer, orders.breaks_off = OK, False
     return orders
@@ -59,7 +59,7 @@ def edge(
 
 @pytest.fixture(scope="session")
 def nginx_alone(tmp_path_factory: pytest.TempPathFactory, orders: Upstream) -> Iterator[Edge]:
-    """For what only nginx does."""
+    """Only nginx, for tests of its own behavior."""
     folder = tmp_path_factory.mktemp("alone")
     with _nginx(folder, orders) as address:
         yield Edge("nginx", address, folder / "log")

@@ -1,6 +1,6 @@
-"""What clients may send, byte for byte, and what both edges answer.
+"""Raw requests and the responses of both edges.
 
-Where nginx answers otherwise, the case says how and why.
+If nginx responds differently, the case says how and why.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ CODES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_request_is_passed_on_or_refused(edge: Edge, peer: Upstream, name: str) -> None:
-    """What one of two that stand in a row takes for the end of a request, the other must, too:
-    else a client's body is another client's request."""
+    """An edge and its context must agree on the end of a request. Otherwise a part of one client's
+    body would be parsed as another client's request (request smuggling)."""
     case = CASES[name]
     answer = exchanged(edge.address, case.raw + NEXT)
     statuses = [int(found) for found in re.findall(rb"^HTTP/1\.[01] (\d{3}) ", answer, re.M)]

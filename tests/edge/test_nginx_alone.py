@@ -163,7 +163,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, orders: Upstream) -> Itera
 
 
 def test_a_proxy_that_is_named_says_who_asked(proxied: str, peer: Upstream) -> None:
-    """Else all clients behind a balancer are one, and a limit per address stops them all."""
+    """Otherwise all clients behind a load balancer share one address and its rate limit."""
     headers = [b"X-Forwarded-For: 9.9.9.9, 203.0.113.7", b"X-Forwarded-Proto: https", CLOSE]
     exchanged(proxied, get(b"/api/orders", *headers))
     [asked] = peer.asked

@@ -25,7 +25,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.fixture
 def ask(edge: Edge, peer: Upstream) -> Ask:
-    """Ask an edge, and take its answer apart."""
+    """Send a request to an edge and parse its response."""
 
     def sent(
         target: str = "/api/orders", *headers: str, method: str = "GET", body: str = ""
@@ -142,7 +142,7 @@ def test_who_asked_is_said_by_the_edge_alone(
 
 @pytest.mark.parametrize("given", ["abcd-1234", "no good", "short", "x" * 65, "evil\\n12345678"])
 def test_a_request_has_one_id(ask: Ask, peer: Upstream, given: str) -> None:
-    """One that a client may choose, or a new one; never two."""
+    """The id is a valid one of the client, or a new one, and never two."""
     peer.answer = (
         b"HTTP/1.1 200 OK\r\nX-Request-ID: upstream-1\r\nX-Request-ID: upstream-2\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -249,7 +249,7 @@ def test_a_context_that_is_not_there_is_a_503_and_harms_no_other(ask: Ask, path:
 def test_an_answer_that_breaks_off_is_never_passed_on_as_whole(
     edge: Edge, ask: Ask, peer: Upstream, told: bytes
 ) -> None:
-    """nginx may have sent the beginning on already: then the connection ends before the body does.
+    """nginx may have sent the beginning already. Then the connection ends before the body does.
 
     It passes on as whole what has neither length nor chunks, or no head at all. Contexts answer so
     never, and the embedded gateway refuses it (tests/gateway).

@@ -1,4 +1,4 @@
-"""Clients that hold on to what they have, at nginx in front of a shop: others are served."""
+"""Clients that hold connections to nginx open: the shop behind it continues to serve others."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     ],
 )
 def test_connections_that_are_held(shop: Shop, attack: str) -> None:
-    """nginx waits for the rest of each: contexts hear of no request that is not whole."""
+    """nginx buffers requests: contexts receive only complete ones."""
     with holding(shop, attack):
         assert_unharmed(shop)
 
 
 def test_limits_count_clients_and_not_the_edge(shop: Shop) -> None:
-    """Whom a client says that it speaks for counts as little as without nginx."""
+    """A client's own X-Forwarded-For is ignored behind nginx, too."""
     wrong = {"username": "nobody", "password": "no"}
     tries = settings.SIGN_IN_FAILURES + 1
     statuses = [

@@ -1,4 +1,4 @@
-"""Ask an ASGI application as a server does, and attack a real server as a client may."""
+"""Requests to ASGI applications as a server makes them, and raw connections to real servers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 @dataclass
 class Answered:
-    """What a server would send."""
+    """A response as a server would send it."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
     def all(self, name: str) -> list[str]:
-        """The values of a header."""
+        """Return the values of a header field."""
         return [value for n, value in self.headers if n.lower() == name.lower()]
 
 
 def scope_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """ASGI's scope of a request."""
+    """Return the ASGI scope of a request."""
     path, _, query = target.partition("?")
     return {
         "type": "http",
@@ -41,8 +41,10 @@ def scope_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> di
 
 
 async def asked(app: Any, scope: dict[str, Any], parts: list[bytes | None]) -> Answered:
-    """The answer to a request whose body comes in parts; None stands for a client that is gone.
-    After the parts, nothing more comes."""
+    """Return the response to a request whose body arrives in parts.
+
+    None stands for a client that has disconnected. After the parts, nothing arrives.
+    """
     messages = [
         {"type": "http.disconnect"}
         if part is None
@@ -66,7 +68,7 @@ async def asked(app: Any, scope: dict[str, Any], parts: list[bytes | None]) -> A
 
 @contextmanager
 def held(address: str, count: int, start: bytes) -> Iterator[list[socket.socket]]:
-    """So many connections that have each sent this much, and say no more."""
+    """Open so many connections, each of which sends `start` and then nothing."""
     host, _, port = address.rpartition(":")
     with ExitStack() as stack:
         sockets = []
@@ -77,8 +79,10 @@ def held(address: str, count: int, start: bytes) -> Iterator[list[socket.socket]
 
 
 def exchanged(address: str, request: bytes, *, ends: bool = False) -> bytes:
-    """All that is answered to these bytes until the connection is closed, which they ask for;
-    `ends`: they are all that the client will ever say."""
+    """Return all bytes that the server sends until it closes the connection.
+
+    With `ends`, the client closes its side after the request.
+    """
     with held(address, 1, request) as [connection]:
         if ends:
             connection.shutdown(socket.SHUT_WR)

@@ -1,6 +1,6 @@
-"""Clients that hold on to what they have: the shop goes on to serve the others.
+"""Clients that hold connections open: the shop continues to serve the others.
 
-Each attack lasts while health is asked and an order is placed; without a cure both hang.
+During each attack, the health check responds and an order is placed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def http2_upload() -> bytes:
 
 
 def test_http2_uploads_that_are_aborted(shop: Shop) -> None:
-    """149 bytes each: eight of them had all eight threads spin for ever."""
+    """Eight uploads of 149 bytes each kept all eight threads busy forever."""
     with held(address(shop), 16, http2_upload()) as connections:
         for connection in connections:
             connection.settimeout(0.2)
@@ -116,7 +116,7 @@ def holding(shop: Shop, attack: str) -> AbstractContextManager[Any]:
     ],
 )
 def test_connections_that_are_held(shop: Shop, attack: str) -> None:
-    """Eight bodies of which one byte came stopped everything for as long as they were held."""
+    """Eight bodies with one byte each stopped the whole process while they were held."""
     with holding(shop, attack):
         assert_unharmed(shop)
 
@@ -155,7 +155,7 @@ def posted(shop: Shop, framing: bytes, body: bytes, *, ends: bool = False) -> by
 def test_an_order_is_placed_by_a_whole_body_and_by_no_other(
     shop: Shop, framing: bytes, cut: int, placed: bool
 ) -> None:
-    """One that ended before its Content-Length was placed and paid; a chunked one was empty."""
+    """An incomplete order was placed and paid, and a chunked body was empty."""
     body, before = json.dumps(ORDER).encode(), last_order(shop)
     if b"chunked" in framing:
         sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -168,7 +168,7 @@ def test_an_order_is_placed_by_a_whole_body_and_by_no_other(
 
 
 def test_a_body_that_is_too_large_is_answered(shop: Shop) -> None:
-    """The answer must be seen, though the client is still sending."""
+    """The client sees the response although it is still sending."""
     answer = posted(shop, b"Content-Length: 3000000\r\n", b"x" * 3_000_000)
     assert b"HTTP/1.1 413" in answer
     assert b'"too_large"' in answer

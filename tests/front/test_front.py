@@ -1,4 +1,4 @@
-"""What is read before a thread is taken, and what is refused."""
+"""The front reads whole requests before it uses a thread, and refuses invalid ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNKED = [("Transfer-Encoding", "chunked")]
 
 
 class Application:
-    """A WSGI application that remembers what it was asked."""
+    """A WSGI application that records its requests."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -70,7 +70,7 @@ def length(of: int | str) -> list[tuple[str, str]]:
 
 
 def sent_whole(front: Front, body: bytes, headers: list[tuple[str, str]], target: str) -> Answered:
-    """The answer to a request whose body is over."""
+    """Return the response to a request whose body is complete."""
 
     async def whole() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -94,7 +94,7 @@ def assert_refused(answer: Answered, status: int, code: str) -> None:
 def test_a_body_reaches_the_view_however_it_is_framed(
     front: Front, wsgi: Application, headers: list[tuple[str, str]]
 ) -> None:
-    """A chunked body was empty to Django: PATCH answered 200 and changed nothing."""
+    """A chunked body was empty in Django: PATCH answered 200 and changed nothing."""
     assert sent_whole(front, b"abc", headers, "/x").status == 200
     assert wsgi.bodies == [b"abc"]
     assert wsgi.environ["CONTENT_LENGTH"] == "3"
@@ -153,7 +153,7 @@ def test_a_body_of_doubtful_length_is_refused(
 def test_a_larger_body_is_refused_before_anything_else(
     front: Front, wsgi: Application, target: str, limit: int, chunked: bool
 ) -> None:
-    """In one process 401, 404 and 405 came before 413, at a gateway after it."""
+    """In one process, 401, 404 and 405 preceded 413; at the gateway they followed it."""
     for size in (limit, limit + 1):
         headers = CHUNKED if chunked else length(size)
         answer = sent_whole(front, b"x" * size, headers, target)
@@ -163,7 +163,7 @@ def test_a_larger_body_is_refused_before_anything_else(
 
 
 def test_bodies_in_memory_are_bounded_and_small_ones_still_go_through(wsgi: Application) -> None:
-    """Uploads that never end must not be able to fill the memory, nor keep orders out."""
+    """Uploads that never end must not fill the memory or block orders."""
     front = Front(Threads(wsgi), bodies=Bodies(seconds=1, memory=Memory(2 * SMALL)))
 
     async def attack() -> list[Answered]:
@@ -257,7 +257,7 @@ def test_a_handler_that_breaks_is_a_500(caplog: pytest.LogCaptureFixture) -> Non
 def test_clients_that_read_nothing_hold_little_and_not_for_ever(
     wsgi: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever took 1.5 MB and read nothing kept it in memory for ever."""
+    """A response of 1.5 MB to a client that read nothing stayed in memory forever."""
     monkeypatch.setattr(app, "READ_SECONDS", 0.2)
     large = Front(Threads(lambda environ, start: start("200 OK", []) or [b"x" * PART * 2]))
     monkeypatch.setattr(large.exchanges, "response_memory", Memory(PART, free=PART))

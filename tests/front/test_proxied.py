@@ -1,4 +1,4 @@
-"""What a request says of its way here counts only from those who are trusted."""
+"""Forwarding header fields count only if a trusted proxy sent them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scheme(served: str = "http", **headers: str) -> str | None:
 
 
 def test_a_client_cannot_say_that_it_came_by_https() -> None:
-    """Outside development anybody's X-Forwarded-Proto was believed."""
+    """Outside development, the X-Forwarded-Proto of any client was trusted."""
     assert scheme(HTTP_X_FORWARDED_PROTO="https") == "http"
 
 

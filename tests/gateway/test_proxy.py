@@ -48,7 +48,7 @@ CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked"}
 
 
 class Forwarding:
-    """A front that forwards, on an event loop of its own, as a web process has it."""
+    """A gateway on its own event loop, as in a web process."""
 
     def __init__(self, *addresses: str) -> None:
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # granian's choice
@@ -95,7 +95,7 @@ def peer() -> Iterator[Upstream]:
 
 @pytest.fixture
 def forwarding() -> Iterator[Callable[..., Forwarding]]:
-    """Forwards to these addresses."""
+    """Start a gateway for these addresses."""
     running: list[Forwarding] = []
 
     def start(*addresses: str) -> Forwarding:
@@ -109,7 +109,7 @@ def forwarding() -> Iterator[Callable[..., Forwarding]]:
 
 @pytest.fixture
 def ask(peer: Upstream, forwarding: Callable[..., Forwarding]) -> Callable[..., Answer]:
-    """Ask a gateway for which all of /api/orders is the peer's."""
+    """Send a request to a gateway that forwards /api/orders to the peer."""
     answer: Callable[..., Answer] = forwarding(peer.address).asked
     return answer
 
@@ -181,7 +181,7 @@ def test_headers_go_through_untouched_and_none_are_made_up(
 
 
 def test_a_post_needs_no_csrf_token_here(ask: Callable[..., Answer], peer: Upstream) -> None:
-    """Whether it needs one, the context decides, which alone knows how the caller signed in."""
+    """Only the context knows how the caller signed in, so the context checks it."""
     assert ask("POST", body=b"{}", HTTP_COOKIE="sessionid=x").status == 200
 
 
@@ -264,7 +264,7 @@ def test_a_chunked_answer_is_put_together(ask: Callable[..., Answer], peer: Upst
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may let 64 requests at once, and this peer's threads, wait for a second."""
+    """On a busy machine 64 requests at once, or this peer's threads, may wait for a second."""
     monkeypatch.setattr(asking, "CONNECT_SECONDS", 30.0)
     monkeypatch.setattr(asking, "WAIT_SECONDS", 30.0)
 
@@ -322,7 +322,7 @@ def test_a_larger_body_is_refused_here(
 def test_a_body_of_doubtful_length_is_refused(
     ask: Callable[..., Answer], peer: Upstream, framing: dict[str, Any]
 ) -> None:
-    """Else its rest could be read as a request that nobody has looked at."""
+    """Otherwise its rest could be parsed as a request that was not checked."""
     assert_problem(ask("POST", body=b"abc", **framing), 400, "parse_error")
     assert peer.asked == []
 
@@ -412,7 +412,7 @@ def test_who_asked_is_said_by_the_gateway_alone(
 def test_whom_the_gateway_names_is_believed_and_nobody_else(
     ask: Callable[..., Answer], peer: Upstream
 ) -> None:
-    """Else a limit per address would count all clients as one, or each as many."""
+    """Otherwise a limit per address counts all clients as one, or one as many."""
     ask(REMOTE_ADDR="203.0.113.7", HTTP_X_FORWARDED_FOR="9.9.9.9", HTTP_X_INTERNAL_GATEWAY="forged")
     [asked] = peer.asked
     [proof], [named] = asked.all(GATEWAY), asked.all("X-Forwarded-For")
@@ -440,7 +440,7 @@ def test_via_is_told(ask: Callable[..., Answer], peer: Upstream) -> None:
 
 @pytest.mark.parametrize("dots", ["..", ".", "%2e%2e", "%2E./x", "x/../../../internal/users"])
 def test_no_path_leaves_its_route(ask: Callable[..., Answer], peer: Upstream, dots: str) -> None:
-    """Something between here and the upstream may resolve it: to /internal/, for example."""
+    """A proxy in between may resolve the path, for example to /internal/."""
     assert_problem(ask(target=f"/api/orders/{dots}"), 404, "not_found")
     assert peer.asked == []
 
@@ -449,7 +449,7 @@ def test_no_path_leaves_its_route(ask: Callable[..., Answer], peer: Upstream, do
 def test_a_field_with_a_line_break_is_refused(
     ask: Callable[..., Answer], peer: Upstream, ends: str
 ) -> None:
-    """What is after it would be a field, or a request, that nobody has looked at."""
+    """The rest of the value would be a field or a request that was not checked."""
     assert_problem(ask(HTTP_X_A=f"a{ends}X-User-Id: 1"), 400, "bad_request")
     assert peer.asked == []
 
@@ -661,7 +661,7 @@ def test_another_address_answers_where_one_is_down(
 def test_an_address_that_is_frozen_is_asked_no_more(
     peer: Upstream, forwarding: Callable[..., Forwarding]
 ) -> None:
-    """One that took connections and answered nothing got its share of all requests."""
+    """A frozen process got its full share of requests."""
     with upstream(answer=SILENCE) as frozen:
         gateway = forwarding(frozen.address, peer.address)
         statuses = [gateway.asked("POST").status for _ in range(20)]
@@ -670,7 +670,7 @@ def test_an_address_that_is_frozen_is_asked_no_more(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_peer_that_is_frozen_is_left_alone_at_once(peer: Upstream, ask: Any) -> None:
-    """Each request to a frozen context waited for it, and held what others needed."""
+    """Each request to a frozen context waited, and occupied resources of others."""
     peer.answer = SILENCE
     for _ in range(POLICY.breaker_failures):
         assert_try_again(ask(), 504, "timeout")
@@ -682,7 +682,7 @@ def test_a_peer_that_is_frozen_is_left_alone_at_once(peer: Upstream, ask: Any) -
 def test_a_frozen_peer_takes_a_share_of_the_house_only(
     monkeypatch: pytest.MonkeyPatch, peer: Upstream, forwarding: Callable[..., Forwarding]
 ) -> None:
-    """24 requests to it stopped the gateway: others waited 12 s."""
+    """24 requests to a frozen context made all others wait 12 s."""
     monkeypatch.setattr(asking, "WAIT_SECONDS", 0.1)
     with upstream(answer=SILENCE) as frozen:
         gateway, other = forwarding(frozen.address), forwarding(peer.address)
@@ -711,7 +711,7 @@ def test_the_gateway_waits_longer_than_an_order_may_take() -> None:
 
 
 def loaded_by(placement: str, deployment: str) -> set[str]:
-    """The modules of forwarding that a web process of this deployment loads."""
+    """Return which modules of the proxy a web process of this deployment loads."""
     code = (
         "import sys, django; from severable.config.environment import load_settings;"
         "load_settings(); django.setup(set_prefix=False);"

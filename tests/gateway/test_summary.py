@@ -1,4 +1,4 @@
-"""The summary of an order: composed of four contexts, served though one of them is silent."""
+"""The summary of an order, composed of four contexts. One of them may be unavailable."""
 
 from __future__ import annotations
 

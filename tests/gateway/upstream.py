@@ -1,4 +1,4 @@
-"""An upstream on a real socket: it keeps what it was asked, byte for byte, and answers as told."""
+"""An upstream on a real socket. It records its requests and sends a given response."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SILENCE = b"(says nothing until it is stopped)"
 
 @dataclass
 class Asked:
-    """One request, as it came."""
+    """One request as it was received."""
 
     line: str
     headers: list[tuple[str, str]]
     body: bytes
 
     def all(self, name: str) -> list[str]:
-        """The values of a header, one for each time that it came."""
+        """Return the values of a header field, one for each occurrence."""
         return [value for n, value in self.headers if n.lower() == name.lower()]
 
 
 @dataclass
 class Upstream:
-    """`answer` is written as it is; with `breaks_off` the connection ends there."""
+    """An upstream that sends `answer` as it is. With `breaks_off` it then closes the connection."""
 
     listener: socket.socket
     answer: bytes = OK
@@ -77,7 +77,7 @@ def _read(stream: BufferedReader) -> Asked | None:
 
 @contextmanager
 def upstream(**told: Any) -> Iterator[Upstream]:
-    """An upstream, for as long as the block lasts."""
+    """Run an upstream until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = Upstream(listener, **told)
         threading.Thread(target=running.serve, daemon=True).start()
