@@ -4,9 +4,9 @@ A context declares them beside its tests, in tests/<context>/samples.py. Each of
 left out:
 
 ROUTES       {(method, path): Route}: every route of its public API, as its urls.py has the path.
-parameters   parameters(owner, known) makes objects that belong to the user `owner`, and returns
-             the values that name them in paths, such as {"order_id": "…"}. `known` has the values
-             of the contexts before it in topology.toml. Names are unique: a ViewSet gives its
+PARAMETERS   {name: make}: make(owner, known) makes an object of the user `owner`, and returns the
+             value that names it in paths: {"order_id": make_order}. `known` has the values of the
+             other names, each made when it is first used. Names are unique: a ViewSet gives its
              parameter one by `lookup_url_kwarg`.
 calls        calls(user, known) yields (stub class, method name, request): at least one call of each
              method of its contract that may be repeated, each with something to do.
@@ -55,7 +55,7 @@ class Route:
     """Who may use a route, and how.
 
     statuses    what anonymous, another customer, the owner and staff are answered
-    body        what they send, or a function of the values of `parameters` that returns it
+    body        what they send, or a function of the values of PARAMETERS that returns it
     granted     what one permission alone gets another customer, if it is not what `statuses` has
     keyless     a POST that takes no Idempotency-Key: it changes nothing, or its answer is secret
     documented  statuses that the OpenAPI document must have
@@ -85,6 +85,28 @@ def file_for(module: str) -> str:
     return f"tests/{rest.partition('.')[0]}/samples.py" if package == "apps" else "the test"
 
 
+class Objects(Known):
+    """Objects of a user, made when their name is first used."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner, self._makers = owner, collected("PARAMETERS")
+        self._values: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._values:
+            self._values[name] = self._makers[name](self._owner, self)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @cache
 def modules() -> dict[str, ModuleType]:
     """Return the samples of each context that has some, in the order of topology.toml."""
@@ -107,15 +129,6 @@ def collected(name: str) -> dict[Any, Any]:
 def listed(name: str) -> list[str]:
     """Return the texts of all contexts under a name such as "WORDS"."""
     return [text for module in modules().values() for text in getattr(module, name, ())]
-
-
-def parameters(owner: Any) -> dict[str, str]:
-    """Make objects of a user in every context, and return the values that name them in paths."""
-    known: dict[str, str] = {}
-    for module in modules().values():
-        if hasattr(module, "parameters"):
-            known |= module.parameters(owner, known)
-    return known
 
 
 def calls(user: Any, known: Known) -> Iterator[Call]:

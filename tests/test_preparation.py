@@ -68,6 +68,14 @@ def test_deployments_of_one_placement_do_not_refuse_each_other(fresh: dict[str, 
     assert prepared(fresh | SPLIT | {"SHOP_DEPLOYMENT": "orders"}).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a shop: to make it takes longer than to copy it."""
+    folder = tmp_path_factory.mktemp("used")
+    assert prepared({"VAR_DIR": str(folder)}).returncode == 0
+    return folder / "db.sqlite3"
+
+
 @ON_SQLITE
 @pytest.mark.parametrize(
     ("damage", "word"),
@@ -82,11 +90,10 @@ def test_deployments_of_one_placement_do_not_refuse_each_other(fresh: dict[str, 
     ],
 )
 def test_a_database_of_another_version_is_refused_with_a_word(
-    fresh: dict[str, str], damage: str, word: str
+    fresh: dict[str, str], used: Path, damage: str, word: str
 ) -> None:
     """A traceback, or a shop that starts and fails at the first request."""
-    assert prepared(fresh).returncode == 0
-    file = Path(fresh["VAR_DIR"]) / "db.sqlite3"
+    file = Path(shutil.copy(used, fresh["VAR_DIR"]))
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(damage)
         database.execute(

@@ -71,7 +71,7 @@ def test_a_route() -> None:
 @pytest.mark.parametrize("path", [ORDER, "/api/orders/{order_id}"])
 def test_a_parameter_of_a_path(path: str) -> None:
     """It was `assert 404 in (403, 405)`."""
-    add = r'let parameters\(\) return {"order_id": …} in tests/orders/samples\.py'
+    add = r'add {"order_id": make} to PARAMETERS in tests/orders/samples\.py'
     with pytest.raises(MissingSample, match=add):
         at(path, {"user_id": "1"})
 

@@ -15,7 +15,7 @@ from time import monotonic
 import pytest
 from django.conf import settings
 
-from tests.chaos.running import Shop
+from tests.chaos.running import ON_SERVERS, Shop
 from tests.processes import ROOT, start
 from tools import supervisor
 from tools.processes import Child, Supervisor
@@ -74,6 +74,7 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     running.close()
 
 
+@ON_SERVERS
 @pytest.mark.timeout(180)
 def test_a_frozen_child_is_killed_and_started_again(tmp_path: Path) -> None:
     """It is alive, so it was left as it was, and with it all that it should do."""

@@ -19,6 +19,6 @@ def clients(alice: User, bob: User, staff: User, client_for: ClientFor) -> dict[
 
 
 @pytest.fixture
-def places(alice: User) -> dict[str, str]:
+def places(alice: User) -> samples.Objects:
     """What belongs to alice: {"order_id": "…"} and so on."""
-    return samples.parameters(alice)
+    return samples.Objects(alice)

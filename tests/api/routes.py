@@ -68,7 +68,7 @@ def at(path: str, known: Known) -> str:
             like = PARAMETER.sub("{}", path)
             views = {PARAMETER.sub("{}", route): view for (_, route), view in served().items()}
             module = views[like].__module__ if like in views else ""
-            add = f'let parameters() return {{"{name}": …}}'
+            add = f'add {{"{name}": make}} to PARAMETERS'
             raise MissingSample(module, f"no {name} is known for {path}", add)
         return known[name]
 

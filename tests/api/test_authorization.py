@@ -10,6 +10,7 @@ from apps.users.models import User
 from tests.api.matrix import MATRIX, READS, WHO, Key, as_another, ask, check_complete, check_key
 from tests.api.routes import at, served
 from tests.conftest import ClientFor
+from tests.samples import Known
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +26,7 @@ def test_every_route_has_a_sample() -> None:
 @pytest.mark.parametrize("who", WHO)
 @each_route
 def test_everybody_may_what_the_samples_say(
-    key: Key, who: str, clients: dict[str, APIClient], places: dict[str, str]
+    key: Key, who: str, clients: dict[str, APIClient], places: Known
 ) -> None:
     answer = ask(clients[who], key, places)
 
@@ -43,7 +44,7 @@ def test_every_permission_opens_something() -> None:
 @pytest.mark.parametrize("permission", PERMISSIONS)
 @each_route
 def test_a_permission_alone_opens_what_the_samples_say(
-    key: Key, permission: str, bob: User, client_for: ClientFor, places: dict[str, str]
+    key: Key, permission: str, bob: User, client_for: ClientFor, places: Known
 ) -> None:
     """A permission to ship that also cancels; a permission to read that changes something."""
     User.objects.filter(id=bob.id).update(granted=[permission])
@@ -55,7 +56,7 @@ def test_a_permission_alone_opens_what_the_samples_say(
 
 @each_route
 def test_the_staff_flag_alone_opens_nothing_of_the_api(
-    key: Key, bob: User, client_for: ClientFor, places: dict[str, str]
+    key: Key, bob: User, client_for: ClientFor, places: Known
 ) -> None:
     """A view that takes the flag, which opens the admin, for a permission."""
     User.objects.filter(id=bob.id).update(is_staff=True)
@@ -70,13 +71,13 @@ UNDELETABLE = {p for _, p in MATRIX if p.startswith("/api") and ("DELETE", p) no
 
 @pytest.mark.parametrize("path", sorted(UNDELETABLE))
 def test_nothing_is_deleted_unless_a_route_says_so(
-    path: str, clients: dict[str, APIClient], places: dict[str, str]
+    path: str, clients: dict[str, APIClient], places: Known
 ) -> None:
     assert clients["staff"].delete(at(path, places)).status_code in (403, 405)
 
 
 @pytest.mark.parametrize("key", READS, ids=" ".join)
-def test_every_page_opens_in_a_browser(key: Key, staff: User, places: dict[str, str]) -> None:
+def test_every_page_opens_in_a_browser(key: Key, staff: User, places: Known) -> None:
     """The browsable API builds forms from every view, and must find what it needs there."""
     client = APIClient()
     client.force_login(staff)

@@ -13,6 +13,7 @@ from tests.admin import rows
 from tests.admin.views import MODELS, OF_NONE, buttons, listed, page, path_of
 from tests.api.matrix import MATRIX, READS, Key, ask
 from tests.api.routes import at
+from tests.samples import Known
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +55,7 @@ def assert_is_data(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("key", MATRIX, ids=" ".join)
-def test_data_loads_nothing(key: Key, clients: Any, places: dict[str, str]) -> None:
+def test_data_loads_nothing(key: Key, clients: Any, places: Known) -> None:
     """An answer that a browser is made to show as a page, errors included."""
     for client in clients.values():
         answer = ask(client, key, places)
@@ -98,9 +99,7 @@ def desk(alice: User, client: Client) -> Client:
 
 
 @pytest.mark.parametrize("key", READS, ids=" ".join)
-def test_the_browsable_api_runs_no_inline_script(
-    key: Key, desk: Client, places: dict[str, str]
-) -> None:
+def test_the_browsable_api_runs_no_inline_script(key: Key, desk: Client, places: Known) -> None:
     answer = desk.get(at(key[1], places), headers={"Accept": "text/html"})
     if answer["Content-Type"].startswith("text/html"):
         assert_is_a_page(answer)

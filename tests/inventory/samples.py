@@ -13,26 +13,29 @@ from protos.inventory_pb2_grpc import InventoryServiceStub
 from tests.admin import rows
 from tests.samples import PUBLIC, STAFF, Call, Known, Route
 
-ITEMS = [{"sku": "MUG", "quantity": 1}]
-
 ROUTES = {
     ("GET", "/api/inventory/products"): Route(PUBLIC, documented={200, 400, 404}),
     ("GET", "/api/inventory/products/<sku:sku>"): Route(PUBLIC),
     ("POST", "/api/inventory/products/<sku:sku>/restock"): Route(
         STAFF, {"quantity": 1}, granted={"inventory:write": 200}
     ),
-    ("POST", "/api/inventory/check"): Route(PUBLIC, {"items": ITEMS}, keyless=True),
+    ("POST", "/api/inventory/check"): Route(
+        PUBLIC, lambda known: {"items": [{"sku": known["sku"], "quantity": 1}]}, keyless=True
+    ),
 }
 EDITABLE = {Product: {"change", "add"}}
 WORDS = ["MUG", "-unit_price"]
 
 
-def parameters(owner: Any, known: Known) -> dict[str, str]:
+def product(owner: Any, known: Known) -> str:
     if not Product.objects.filter(sku="MUG").exists():
         services.add_product(
             sku="MUG", name="Mug", description="", unit_price=900, currency="EUR", available=10
         )
-    return {"sku": "MUG"}
+    return "MUG"
+
+
+PARAMETERS = {"sku": product}
 
 
 def calls(user: Any, known: Known) -> Iterator[Call]:

@@ -14,16 +14,21 @@ from tests.admin import rows
 from tests.conftest import token_of
 from tests.samples import OWN, OWNER_AND_STAFF, STAFF, Call, Known, Route
 
-ITEMS = [{"sku": "MUG", "quantity": 1}]
-ORDER = {"items": ITEMS, "payment": {"method": "card", "token": "tok_visa"}}
 ONE = "/api/orders/<uuid:order_id>"
 READ = {"orders:ship": 200, "admin:orders": 200}
+
+
+def ordered(known: Known) -> dict[str, Any]:
+    """The body of an order."""
+    items = [{"sku": known["sku"], "quantity": 1}]
+    return {"items": items, "payment": {"method": "card", "token": "tok_visa"}}
+
 
 ROUTES = {
     ("GET", "/api/orders"): Route(OWN, documented={200, 400, 401, 404}),
     ("POST", "/api/orders"): Route(
         (401, 201, 201, 201),
-        ORDER,
+        ordered,
         documented={201, 202, 400, 401, 402, 409, 413, 415, 422},
     ),
     ("GET", ONE): Route(OWNER_AND_STAFF, granted=READ, documented={200, 401, 404}),
@@ -35,16 +40,19 @@ ROUTES = {
     ("GET", f"{ONE}/timeline"): Route(OWNER_AND_STAFF, granted=READ),
     ("POST", "/api/admin/orders"): Route(
         (401, 403, 403, 201),
-        lambda known: ORDER | {"user_id": int(known["user_id"])},
+        lambda known: ordered(known) | {"user_id": int(known["user_id"])},
         granted={"admin:orders": 201},
     ),
 }
 HIDDEN = {Order: ["user_id__gte"]}
 
 
-def parameters(owner: Any, known: Known) -> dict[str, str]:
+def order_of(owner: Any, known: Known) -> str:
     client = APIClient(headers={"Authorization": f"Bearer {token_of(owner)}"})
-    return {"order_id": client.post("/api/orders", ORDER).json()["id"]}
+    return str(client.post("/api/orders", ordered(known)).json()["id"])
+
+
+PARAMETERS = {"order_id": order_of}
 
 
 def calls(user: Any, known: Known) -> Iterator[Call]:

@@ -21,7 +21,7 @@ ROUTES = {
 WORDS = ["tok_visa"]
 
 
-def parameters(owner: Any, known: Known) -> dict[str, str]:
+def payment_of(owner: Any, known: Known) -> str:
     payment = services.pay(
         order_id=uuid4(),
         user_id=owner.id,
@@ -30,7 +30,10 @@ def parameters(owner: Any, known: Known) -> dict[str, str]:
         method="card",
         token="tok_visa",
     )
-    return {"payment_id": str(payment.id)}
+    return str(payment.id)
+
+
+PARAMETERS = {"payment_id": payment_of}
 
 
 def calls(user: Any, known: Known) -> Iterator[Call]:

@@ -51,7 +51,7 @@ def everything() -> dict[str, list[Any]]:
 def test_what_comes_twice_is_done_once(channel: grpc.Channel, make_user: MakeUser) -> None:
     user = make_user("alice", credit=100)
     called = set()
-    for stub, name, request in calls(user, samples.parameters(user)):
+    for stub, name, request in calls(user, samples.Objects(user)):
         method = getattr(stub(channel), name)
         first, before = method(request), everything()
         assert method(request) == first, name

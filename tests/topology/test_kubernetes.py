@@ -105,6 +105,7 @@ def test_commands_are_those_of_the_procfile(placement: str) -> None:
         name: pod for name, pod in pods(overlay(TOPOLOGY, placement)).items() if name in expected
     }
     assert there.keys() == expected.keys()
+    shared = environment(placement)
     for name, line in expected.items():
         container = there[name]["spec"]["containers"][0]
         words = shlex.split(line)
@@ -115,7 +116,7 @@ def test_commands_are_those_of_the_procfile(placement: str) -> None:
                 local[local.index(option) + 1] = value
         assert given == local
         variables = dict(word.split("=", 1) for word in words[: words.index("python")])
-        inside = {each["name"]: each["value"] for each in container["env"]} | environment(placement)
+        inside = {each["name"]: each["value"] for each in container["env"]} | shared
         for key in ("SHOP_PLACEMENT", "SHOP_DEPLOYMENT", "DATABASE_POOL"):
             assert inside[key] == variables[key]
 

@@ -45,8 +45,7 @@ HIDDEN = {
 WORDS = ["alice"]
 
 
-def parameters(owner: User, known: Known) -> dict[str, str]:
-    return {"user_id": str(owner.id)}
+PARAMETERS = {"user_id": lambda owner, known: str(owner.id)}
 
 
 def calls(user: User, known: Known) -> Iterator[Call]:
