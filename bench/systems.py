@@ -39,6 +39,7 @@ class System:
         self.environment = self._environment()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stocked = False
+        self.orders = 0  # that it was given
 
     def start(self) -> None:
         """Start its processes, and return when it serves."""
