@@ -76,6 +76,7 @@ class Clients:
             client.close()
 
     def _all(self, action: str, total: int) -> list[float]:
+        self.close()  # each connects anew: the server has ended connections that were idle
         numbers = count()
         with ThreadPoolExecutor(CLIENTS) as pool:
             work = partial(self._repeat, action, total, numbers)

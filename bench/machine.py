@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import psycopg
 from bench.servers import DATABASE
 
 TICKS = os.sysconf("SC_CLK_TCK")
-KINDS = {"granian": "web", "celery": "worker", "relay": "relay"}  # by a word of the command
+KINDS = ("web", "worker", "relay", "other")
+SIGNS = {"granian": "web", "celery": "worker", "relay": "relay"}  # a word of the command
 
 
 def tree(pid: int) -> list[int]:
@@ -39,15 +39,15 @@ def kind(pid: int) -> str:
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         names = {Path(word).name for word in words}
-        return next((KINDS[word] for word in KINDS if word in names), "other")
+        return next((SIGNS[word] for word in SIGNS if word in names), "other")
     return "other"
 
 
-def cpu_by_kind(pid: int) -> Counter[str]:
+def cpu_by_kind(pid: int) -> dict[str, float]:
     """Return the CPU seconds of a tree of processes by their kind."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for one in tree(pid):
-        seconds[kind(one)] += cpu_seconds(one)  # type: ignore[assignment]
+        seconds[kind(one)] = seconds.get(kind(one), 0.0) + cpu_seconds(one)
     return seconds
 
 

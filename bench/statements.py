@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from urllib.parse import urlsplit
 
+from bench.machine import KINDS
 from bench.servers import DATABASE
 from bench.start import free_port
 
@@ -45,6 +46,14 @@ class CountingProxy:
         user = parts.netloc.rpartition("@")[0]
         where = f"{user}@127.0.0.1:{self.port}" if user else f"127.0.0.1:{self.port}"
         return parts._replace(netloc=where).geturl()
+
+    def by_kind(self) -> Counter[str]:
+        """Return the statements by kind of process: the second word of application_name."""
+        found: Counter[str] = Counter()
+        for name, number in self.counts.items():
+            kind = name.partition(" ")[2].partition(" ")[0]
+            found[kind if kind in KINDS else "other"] += number
+        return found
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -85,9 +94,11 @@ async def _start(reader: asyncio.StreamReader, to_server: asyncio.StreamWriter) 
         to_server.write(head + rest)
         if code >> 16 == 3:  # the start-up message; before it may come a request for TLS
             words = rest.split(b"\0")
-            return dict(zip(words[::2], words[1::2], strict=False)).get(
-                b"application_name", b""
-            ).decode()
+            return (
+                dict(zip(words[::2], words[1::2], strict=False))
+                .get(b"application_name", b"")
+                .decode()
+            )
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ from bench.start import ROOT, free_port
 START_SECONDS, STOP_SECONDS, DONE_SECONDS = 180.0, 40.0, 120.0
 STOCK = 1_000_000_000
 UNLIMITED = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds: of a system's processes, of its PostgreSQL backends, and of RabbitMQ."""
+
+    processes: dict[str, float]
+    backends: dict[int, float]
+    rabbitmq: float
+
+    def since(self, before: Usage) -> dict[str, float]:
+        """Return the CPU seconds since then, by kind. A backend that has ended is left out."""
+        spent = {k: v - before.processes.get(k, 0.0) for k, v in self.processes.items()}
+        spent["PostgreSQL"] = sum(
+            seconds - before.backends.get(pid, 0.0) for pid, seconds in self.backends.items()
+        )
+        return spent | {"RabbitMQ": self.rabbitmq - before.rabbitmq}
 
 
 class System:
@@ -65,12 +83,16 @@ class System:
         self._processes = []
 
     def cpu(self) -> dict[str, float]:
-        """Return the CPU seconds of its processes by kind."""
+        """Return the CPU seconds of its processes since they started, by kind."""
         total: dict[str, float] = {}
         for process in self._processes:
             for kind, seconds in machine.cpu_by_kind(process.pid).items():
                 total[kind] = total.get(kind, 0.0) + seconds
         return total
+
+    def usage(self) -> Usage:
+        """Return the CPU seconds of its processes and of the servers."""
+        return Usage(self.cpu(), machine.backends(self.where.name), machine.rabbitmq_seconds())
 
     def memory(self) -> float:
         """Return the memory of its processes in MiB."""
@@ -161,7 +183,7 @@ class Shop(System):
     skus = [f"{code}-OAK" for code in ("MUG", "BOWL", "PLATE", "JUG", "LAMP", "CHAIR", "TRAY")]
     skus += ["CLOCK-OAK"]
 
-    def __init__(self, where: Place, folder: Path, placement: str, channel: str) -> None:
+    def __init__(self, where: Place, folder: Path, placement: str, channel: str = "grpc") -> None:
         self.placement, self.channel = placement, channel
         self.name = {"one": "shop, one process"}.get(placement, f"shop, split over {channel}")
         super().__init__(where, folder)
@@ -203,6 +225,32 @@ class Shop(System):
         base = self.where.database_url.rpartition("/")[0]
         where = f"{base}/{self.database('inventory')}"
         execute(where, f"UPDATE inventory_product SET available = {STOCK}")
+
+
+def split(channel: str) -> Callable[[Place, Path], System]:
+    """Return what makes the shop with one deployment for each context."""
+    return lambda where, folder: Shop(where, folder, "split", channel)
+
+
+SYSTEMS: dict[str, Callable[[Place, Path], System]] = {
+    "plain": Plain,
+    "one": lambda where, folder: Shop(where, folder, "one"),
+    "grpc": split("grpc"),
+    "rest": split("rest"),
+}
+TITLES = {
+    "plain": "plain Django",
+    "one": "the shop, one process",
+    "grpc": "split, gRPC",
+    "rest": "split, REST",
+}
+
+
+def settle(system: System, orders: int) -> None:
+    """Wait until all that these further orders cause is done."""
+    system.orders += orders
+    complaint = f"{system.name} has not done all that {system.orders} orders cause"
+    wait_until(lambda: system.settled(system.orders), DONE_SECONDS, complaint)
 
 
 def deployments(placement: str) -> list[str]:
