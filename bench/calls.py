@@ -1,12 +1,12 @@
 """What a call costs on each channel, with all policies on, beside the floors it stands on.
 
-`make bench`. All variants take turns in one run, so that the ratios hold on a noisy machine.
+`python -m bench.calls`. All variants take turns in one run, so that the ratios hold on a noisy
+machine. It needs no server; with DATABASE_URL, BROKER_URL and CACHE_URL the process has those.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -14,13 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-os.environ.setdefault("VAR_DIR", tempfile.mkdtemp())
+FOLDER = tempfile.TemporaryDirectory(prefix="bench-")
+os.environ |= {"VAR_DIR": FOLDER.name, "LOG_LEVEL": "ERROR"}
 
 import django  # noqa: E402
 
@@ -29,9 +27,10 @@ django.setup()
 import grpc  # noqa: E402
 import urllib3  # noqa: E402
 from django.conf import settings  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
+from bench import servers  # noqa: E402
+from bench.report import Section, figure, ratio  # noqa: E402
+from bench.start import ROOT, free_port  # noqa: E402
 from bench.users import Users  # noqa: E402
 from protos import user_pb2 as pb  # noqa: E402
 from protos.user_pb2_grpc import (  # noqa: E402
@@ -52,28 +51,26 @@ CACHED = CachedReads(rules(settings.TOPOLOGY.cached))  # in Redis with CACHE_URL
 
 
 def main() -> None:
+    """Measure, and publish the table."""
+    servers.end_on_signals()
     add_UserServiceServicer_to_server(Users(), registry)
     http, own, bare = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    with serving(http, own, bare):
-        report(
-            measure(
-                {
-                    "function": lambda: Users().GetUser(REQUEST, None),
-                    "local": over(stubs.policed(LocalChannel(), POLICY)),
-                    "bare grpcio": over(grpc.insecure_channel(bare)),
-                    "grpc": over(stubs.policed(stubs.grpc_channel(own), POLICY, Identity())),
-                    "bare REST": bare_rest(http),
-                    "rest": over(stubs.policed(stubs.RestChannel(http), POLICY, Identity())),
-                    "rest, cached": over(
-                        caching(
-                            stubs.policed(stubs.RestChannel(http), POLICY, Identity()),
-                            POLICY,
-                            CACHED,
-                        )
-                    ),
-                }
-            )
-        )
+    with FOLDER, serving(http, own, bare):
+        section(*measure(variants(http, own, bare))).publish("calls")
+
+
+def variants(http: str, own: str, bare: str) -> dict[str, Callable[[], Any]]:
+    """Return the ways to call: http and own are the shop's servers, bare is gRPC's alone."""
+    rest = [stubs.policed(stubs.RestChannel(http), POLICY, Identity()) for _ in range(2)]
+    return {
+        "function": lambda: Users().GetUser(REQUEST, None),
+        "local": over(stubs.policed(LocalChannel(), POLICY)),
+        "bare grpcio": over(grpc.insecure_channel(bare)),
+        "grpc": over(stubs.policed(stubs.grpc_channel(own), POLICY, Identity())),
+        "bare REST": bare_rest(http),
+        "rest": over(rest[0]),
+        "rest, cached": over(caching(rest[1], POLICY, CACHED)),
+    }
 
 
 def over(channel: grpc.Channel) -> Callable[[], Any]:
@@ -108,43 +105,47 @@ def serving(http: str, own: str, bare: str) -> Iterator[None]:
         server.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+Times = dict[str, list[float]]  # microseconds of each round, by variant
 
 
-def measure(variants: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:
-    """Median and CPU of a call of each variant, in microseconds."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    cpu = dict.fromkeys(variants, 0.0)
+def measure(variants: dict[str, Callable[[], Any]]) -> tuple[Times, Times]:
+    """Return the median time and the caller's CPU of a call, by variant and round."""
+    times: Times = {name: [] for name in variants}
+    cpu: Times = {name: [] for name in variants}
     for call in variants.values():
         for _ in range(50):
             call()
     for _ in range(ROUNDS):
         for name, call in variants.items():
             began = time.process_time()
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-            cpu[name] += time.process_time() - began
-    return {
-        name: (statistics.median(times[name]) * 1e6, cpu[name] / (ROUNDS * CALLS) * 1e6)
-        for name in variants
-    }
+            times[name].append(statistics.median(_seconds(call) for _ in range(CALLS)) * 1e6)
+            cpu[name].append((time.process_time() - began) / CALLS * 1e6)
+    return times, cpu
 
 
-def report(results: dict[str, tuple[float, float]]) -> None:
-    floors = {"local": "function", "grpc": "bare grpcio", "rest": "bare REST"}
-    table = Table(title="A call, as its caller sees it")
-    for heading in ("", "p50 µs", "CPU µs", "of its floor"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, (median, cpu) in results.items():
-        floor = floors.get(name)
-        ratio = f"{median / results[floor][0]:.2f} × {floor}" if floor else ""
-        table.add_row(name, f"{median:.1f}", f"{cpu:.1f}", ratio)
-    Console().print(table)
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+FLOORS = {"local": "function", "grpc": "bare grpcio", "rest": "bare REST"}
+FLOORS["rest, cached"] = "rest"
+TEXT = """\
+Medians of {rounds} rounds of {calls} calls of each variant in turn, by one caller; CPU is the
+caller's. In parentheses: the smallest and largest ratio of a round."""
+
+
+def section(times: Times, cpu: Times) -> Section:
+    """Return the table: medians, and the ratio to the floor."""
+    rows = []
+    for name, taken in times.items():
+        floor = FLOORS.get(name)
+        of_floor = f"{ratio(taken, times[floor])} {floor}" if floor else ""
+        medians = [statistics.median(taken), statistics.median(cpu[name])]
+        rows.append([name, *(figure(value, "µs") for value in medians), of_floor])
+    text = TEXT.format(rounds=ROUNDS, calls=CALLS)
+    return Section("A call, as its caller sees it", ["", "p50", "CPU", "of its floor"], rows, text)
 
 
 if __name__ == "__main__":

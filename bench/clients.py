@@ -35,7 +35,7 @@ class Client:
         return response.status, json.loads(response.read() or "null")
 
     def order(self, sku: str) -> None:
-        """Place an order. Raises RuntimeError if it is not accepted: paid, or 202 under overload."""
+        """Place an order. Raises RuntimeError unless it is paid, or accepted to be paid later."""
         body = {
             "items": [{"sku": sku, "quantity": 1}],
             "payment": {"method": "card", "token": "tok_visa"},

@@ -3,12 +3,18 @@ and a bare Celery task beside it. `celery -A bench.notifications worker`."""
 
 from __future__ import annotations
 
-from celery import shared_task
+import os
 
-from protos.payment_pb2 import PaymentReceived
-from severable.events import queues
-from severable.events.handlers import on
-from shop.celery import app
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+django.setup()
+
+from celery import shared_task  # noqa: E402
+
+from protos.payment_pb2 import PaymentReceived  # noqa: E402
+from severable.events import on, queues  # noqa: E402
+from shop.celery import app  # noqa: E402
 
 __all__ = ["app"]
 

@@ -21,7 +21,7 @@ from statistics import median
 from bench import servers
 from bench.clients import Clients
 from bench.machine import KINDS
-from bench.report import Section, figure, percentile, ratio
+from bench.report import Section, figure, percentile, ratio, say
 from bench.statements import CountingProxy
 from bench.systems import SYSTEMS, TITLES, System, settle
 
@@ -50,6 +50,11 @@ class Round:
         """CPU in all, with the servers'."""
         return sum(self.cpu.values())
 
+    @property
+    def summary(self) -> str:
+        """The figures that say how the benchmark goes, in one line."""
+        return f"{self.orders:.1f} orders/s, {self.own:.1f} ms CPU of an order ({self.total:.1f})"
+
 
 @dataclass(frozen=True)
 class Once:
@@ -69,6 +74,7 @@ def measure(
         for number in range(rounds):
             for name in names if number % 2 == 0 else reversed(names):
                 taken[name].append(one_round(found[name], orders))
+                say(f"round {number + 1}, {name}: {taken[name][-1].summary}")
         return taken, {name: count_once(found[name], rest) for name in names}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class Section:
 
     def publish(self, part: str) -> None:
         """Print the table and, if `python -m bench` asked for it, write the section to a file."""
-        table = Table(title=self.title, caption=self.text, caption_justify="left")
+        table = Table(title=self.title, caption=" ".join(self.text.split()), caption_justify="left")
         for number, heading in enumerate(self.headings):
             table.add_column(heading, justify="right" if number else "left")
         for row in self.rows:
@@ -62,6 +63,11 @@ def figure(value: float, unit: str = "") -> str:
 def percentile(values: Sequence[float], percent: int) -> float:
     """Return a percentile of the values."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def say(text: str) -> None:
+    """Print to stderr how far a benchmark is."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -36,7 +36,8 @@ class Bare(APIView):
 add_UserServiceServicer_to_server(Users(), registry)
 urls.urlpatterns.insert(0, path("bare", Bare.as_view()))
 
-Server(settings.GRPC_LISTEN).start()  # now that the servicer is in place
+_server = Server(settings.GRPC_LISTEN)  # kept: gRPC stops a server that is collected
+_server.start()  # now that the servicer is in place
 
 _bare = grpc.server(ThreadPoolExecutor(8))
 add_UserServiceServicer_to_server(Users(), _bare)

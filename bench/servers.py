@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,18 @@ def place() -> Iterator[Place]:
     finally:
         drop_databases(name)
         _rabbitmqctl("delete_vhost", name)
+
+
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Make a place and a folder, and return the environment in which the shop's code uses them."""
+    with place() as where, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield {
+            "DATABASE_URL": where.database_url,
+            "BROKER_URL": where.broker_url,
+            "VAR_DIR": folder,
+            "LOG_LEVEL": "ERROR",
+        }
 
 
 def create_database(name: str) -> None:

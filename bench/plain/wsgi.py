@@ -1,4 +1,4 @@
-"""The entry point of the plain monolith: `granian --interface wsgi bench.plain.wsgi:application`."""
+"""The entry point of the web process: `granian --interface wsgi bench.plain.wsgi:application`."""
 
 from __future__ import annotations
 
