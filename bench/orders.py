@@ -25,7 +25,7 @@ from bench.report import Section, figure, percentile, ratio, say
 from bench.statements import CountingProxy
 from bench.systems import SYSTEMS, TITLES, System, settle
 
-WARM_UP, COUNTED = 40, 60  # orders
+WARM_UP, COUNTED = 24, 40  # orders
 SERVERS = ("PostgreSQL", "RabbitMQ")
 
 
