@@ -36,9 +36,8 @@ test-services: .venv/dev ## run the test suite on PostgreSQL, RabbitMQ and Redis
 chaos: .venv/dev ## run the long tests, with killed and frozen processes
 	@$(BIN)/python -m pytest -m chaos
 
-bench: .venv/runtime ## measure calls on each channel and, with DATABASE_URL and BROKER_URL, events
-	@$(BIN)/python -m bench.calls
-	@[ -z "$$BROKER_URL" ] || $(BIN)/python -m bench.events
+bench: .venv/runtime ## measure the costs beside other systems; write docs/results.md
+	@$(BIN)/python -m bench
 
 lint: .venv/dev ## check style, types, imports, contracts and generated files
 	$(BIN)/ruff check .

@@ -16,9 +16,8 @@ from bench.report import Section, figure, ratio
 from bench.start import run_json
 
 TEXT = """\
-Medians of {rounds} rounds that alternate, each of {events} tasks or events that all wait when the
-worker and the relay start; the worker has 4 threads. In parentheses: the smallest and largest ratio of a
-round."""
+Medians of {rounds} rounds that alternate. In each, {events} tasks or events wait when the relay and
+the worker (4 threads) start. In parentheses: the smallest and largest ratio of a round."""
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The gateway's forwarding beside other proxies, each with one worker, before a trivial upstream.
 
-`python -m bench.gateway [--rounds 5] [--requests 4000]`. It needs nginx, which is the upstream, too.
-With node and npm it installs @fastify/http-proxy into a folder that it removes.
+`python -m bench.gateway [--rounds 5] [--requests 4000]`. It needs nginx, which is the upstream,
+too. With node and npm it installs @fastify/http-proxy into a folder that it removes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ client_body_temp_path %(folder)s/b; proxy_temp_path %(folder)s/p; fastcgi_temp_p
 uwsgi_temp_path %(folder)s/u; scgi_temp_path %(folder)s/s;
 %(server)s }
 """
-RESPOND = (
-    "server { listen 127.0.0.1:%s; location / { default_type application/json; return 200 '%s'; } }"
-)
+RESPOND = """\
+server { %s location / { default_type application/json; return 200 '%s'; } }"""
 FORWARD = """\
 upstream contexts { server 127.0.0.1:%(upstream)s; keepalive 64; keepalive_requests 100000000; }
 server { listen 127.0.0.1:%(port)s; location / { proxy_pass http://contexts;
@@ -48,10 +47,10 @@ server.register(require('@fastify/http-proxy'), {upstream: 'http://127.0.0.1:%(u
 server.listen({port: %(port)s, host: '127.0.0.1'});
 """
 TEXT = """\
-Medians of {rounds} rounds that alternate, each of {requests} requests over {connections} connections
-by one client in Python, which bounds what the fastest serve: compare CPU. In parentheses: the
-smallest and largest ratio of a round. Added p50 is beyond that of the upstream without a
-proxy.{missing}"""
+Medians of {rounds} rounds that alternate, each of {requests} requests over {connections}
+connections by one client in Python, which bounds what the fastest serve: compare CPU. In
+parentheses: the smallest and largest ratio of a round. Added p50 is beyond that of the upstream
+without a proxy.{missing}"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4000)
     given = parser.parse_args()
     servers.end_on_signals()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
     if not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"):
         sys.exit("bench: the gateway was not measured: nginx is not installed")
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="bench-") as folder:
