@@ -12,7 +12,7 @@ from severable.deploy.workloads import GRPC_PORT, HTTP_PORT
 from severable.topology import Deployment, Topology
 
 NAMESPACE = "kubernetes.io/metadata.name"
-MONITORING, PROMETHEUS = "monitoring", {NAME: "prometheus"}  # where it runs, and its labels
+MONITORING, PROMETHEUS = "monitoring", {NAME: "prometheus"}  # its namespace and label
 DNS_PORT, ISTIOD_PORT = 53, 15012
 
 
