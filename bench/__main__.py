@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import machine, report, servers
 from bench.start import ROOT
 
-PARTS = ("orders", "calls", "events", "saga", "gateway")
+PARTS = ("orders", "calls", "events", "saga", "gateway", "growth")
 RESULTS = ROOT / "docs" / "results.md"
 HEAD = """\
 # What things cost

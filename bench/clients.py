@@ -34,8 +34,8 @@ class Client:
         response = self._connection.getresponse()
         return response.status, json.loads(response.read() or "null")
 
-    def order(self, sku: str) -> None:
-        """Place an order. Raises RuntimeError unless it is paid, or accepted to be paid later."""
+    def order(self, sku: str) -> Any:
+        """Place an order, and return it. Raises RuntimeError unless it is paid or accepted."""
         body = {
             "items": [{"sku": sku, "quantity": 1}],
             "payment": {"method": "card", "token": "tok_visa"},
@@ -43,12 +43,18 @@ class Client:
         status, answer = self.request("POST", "/api/orders", body, {"Idempotency-Key": uuid4().hex})
         if status not in (201, 202):
             raise RuntimeError(f"an order was answered with {status}: {answer}")
+        return answer
 
     def product(self, sku: str) -> None:
-        """Read a product. Raises RuntimeError if it is not found."""
-        status, answer = self.request("GET", f"/api/inventory/products/{sku}")
+        """Read a product."""
+        self.get(f"/api/inventory/products/{sku}")
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a resource. Raises RuntimeError if the status is not 200."""
+        status, answer = self.request("GET", path)
         if status != 200:
-            raise RuntimeError(f"a product was answered with {status}: {answer}")
+            raise RuntimeError(f"{path} was answered with {status}: {answer}")
+        return answer
 
     def close(self) -> None:
         """Close the connection."""

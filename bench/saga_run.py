@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import dataclass
 from io import StringIO
 from uuid import uuid4
 
@@ -17,12 +18,17 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
-from severable.saga import Data, Definition, Step, define, driver  # noqa: E402
+from severable.saga import Definition, Step, define, driver  # noqa: E402
 
 WARM_UP = 20
 
 
-def nothing(data: Data) -> None:
+@dataclass
+class Nothing:
+    """The data of an empty saga."""
+
+
+def nothing(data: Nothing) -> None:
     """Do nothing: what is measured is the saga."""
 
 
@@ -30,6 +36,7 @@ EMPTY = define(
     Definition(
         name="empty",
         context="orders",
+        data=Nothing,
         steps=(Step("first", nothing), Step("second", nothing), Step("third", nothing)),
     )
 )
@@ -38,7 +45,7 @@ EMPTY = define(
 def run() -> None:
     """Start a saga in a transaction, and drive it to its end."""
     with transaction.atomic():
-        saga = driver.start(EMPTY, uuid4(), {}, claimed=True)
+        saga = driver.start(EMPTY, uuid4(), Nothing(), claimed=True)
     saga.attempt()
 
 
