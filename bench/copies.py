@@ -10,7 +10,6 @@ from psycopg import Connection, sql
 
 # Ids are UUIDs, with or without dashes, also inside texts and JSON.
 ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}(?![0-9a-f])")
-BASE = 1_000_000  # the numbers of copies are above it, those of the originals below
 STRIDE = 100  # between the numbers of a row's copies: more than an order has rows in a table
 EACH_OF = 100  # one of so many copies belongs to the same customer
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -48,8 +47,9 @@ def copy(server: Server, tables: list[Table], first: int, last: int) -> None:
     """Insert the copies with these numbers, without checks of foreign keys, and analyze."""
     server.execute("SET session_replication_role = replica")
     for table in tables:
+        bases = {c.name: _largest(server, table.name, c.name) for c in table.columns if c.numbered}
         for row in table.rows:
-            server.execute(_insert(table, row), {"first": first, "last": last})
+            server.execute(_insert(table, row, bases), {"first": first, "last": last})
         for column in table.columns:
             if column.numbered:
                 _move_sequence(server, table.name, column.name)
@@ -66,21 +66,22 @@ def _table(server: Server, name: str, ids: list[str]) -> Table:
     return Table(name, columns, server.execute(query, ["|".join(ids)]).fetchall())
 
 
-def _insert(table: Table, row: tuple[str | None, ...]) -> sql.Composed:
+def _insert(table: Table, row: tuple[str | None, ...], bases: dict[str, int]) -> sql.Composed:
     given = [(c, text) for c, text in zip(table.columns, row, strict=True) if text is not None]
     return sql.SQL(
         "INSERT INTO {} ({}) SELECT {} FROM generate_series(%(first)s::bigint, %(last)s) n"
     ).format(
         sql.Identifier(table.name),
         sql.SQL(", ").join(sql.Identifier(column.name) for column, _ in given),
-        sql.SQL(", ").join(_value(column, text) for column, text in given),
+        sql.SQL(", ").join(_value(column, text, bases) for column, text in given),
     )
 
 
-def _value(column: Column, text: str) -> sql.Composed:
+def _value(column: Column, text: str, bases: dict[str, int]) -> sql.Composed:
     """Return the expression of a copy's value."""
     if column.numbered:
-        return sql.SQL("{} + n * {}").format(BASE + int(text), STRIDE)
+        start = bases[column.name] + int(text)
+        return sql.SQL("{} + (n - %(first)s::bigint) * {}").format(start, STRIDE)
     if column.name == "user_id":
         other = sql.SQL("CASE n %% {} WHEN 0 THEN {} ELSE 1000 + n END")
         return other.format(EACH_OF, int(text))
@@ -99,6 +100,12 @@ def _id(given: str) -> sql.Composed:
         t=sql.SQL("lpad(to_hex(1700000000000 + n), 12, '0')"),
         m=sql.SQL("md5({} || n)").format(given),
     )
+
+
+def _largest(server: Server, table: str, column: str) -> int:
+    query = sql.SQL("SELECT max({}) FROM {}")
+    row = server.execute(query.format(sql.Identifier(column), sql.Identifier(table))).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _move_sequence(server: Server, table: str, column: str) -> None:
