@@ -23,7 +23,8 @@ HEAD = """\
 Written by `make bench` (see [bench/README.md](../bench/README.md)). Ratios hold, absolute figures
 do not: they are of one machine, with {cores} cores, {memory} of memory, Python {Python} and
 PostgreSQL {PostgreSQL}, on which clients, servers and all that is measured ran together. Repeat it
-on yours before you rely on a figure.
+on yours before you rely on a figure. The glossary has the terms, such as [saga](glossary.md) and
+[relay](glossary.md).
 """
 
 
