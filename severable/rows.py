@@ -18,7 +18,8 @@ def insert_new(row: Model) -> bool:
 
     It is one statement, where `get_or_create` needs four for a new row, and it does not abort the
     transaction on a conflict. The primary key must be set. Waits for a concurrent transaction that
-    inserts the same row.
+    inserts the same row. On SQLite, a value that a check constraint does not allow counts as a
+    conflict too: validate first.
     """
     query = InsertQuery(type(row), on_conflict=OnConflict.IGNORE)
     query.insert_values(row._meta.local_concrete_fields, [row])

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from severable.errors import Conflict, OutcomeUnknown
@@ -242,6 +242,16 @@ def test_a_row_that_lacks_a_field_is_an_error_that_names_it(world: World) -> Non
     saga = newer(added=8)
     assert (saga.state, saga.error) == ("waiting", "UnreadableData: the data of test lack order")
     assert world.log == []
+
+
+def test_the_sagas_of_an_object_are_found_by_an_index(world: World) -> None:
+    """An order's story and the customer's timeline read the whole table."""
+    key = begin().key
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # a small table is scanned for good reason
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = Saga.objects.filter(key=key).explain()
+    assert "SEARCH" in plan or "Index Cond: (key =" in plan
 
 
 def test_nothing_starts_outside_a_transaction(world: World, transactional_db: None) -> None:
