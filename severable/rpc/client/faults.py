@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from severable.rpc.client.intercepted import Continuation
 from severable.rpc.outcome import CallError
 from severable.topology import Fault
 
@@ -21,9 +22,7 @@ class InjectedFault(grpc.UnaryUnaryClientInterceptor):
     def __init__(self, fault: Fault, chance: Callable[[], float] = random.random) -> None:
         self._fault, self._chance = fault, chance
 
-    def intercept_unary_unary(
-        self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
-    ) -> Any:
+    def intercept_unary_unary(self, continuation: Continuation, details: Any, request: Any) -> Any:
         fault = self._fault
         if self._chance() * 100 < fault.delay_percent:
             sleep(min(fault.delay, details.timeout))

@@ -7,7 +7,7 @@ channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ class Details(NamedTuple):
     credentials: Any = None
     wait_for_ready: bool | None = None
     compression: Any = None
+
+
+# Runs the next interceptor, or the call itself, with the details and the request of a call. Any:
+# gRPC gives its own types for both, and interceptors may not narrow them.
+Continuation = Callable[[Any, Any], Any]
 
 
 class InterceptedChannel(UnaryChannel):
