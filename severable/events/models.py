@@ -12,14 +12,10 @@ from django.db.models.expressions import Func
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 from django.utils.functional import cached_property
-from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
 from severable.events import transactions
-from severable.events.envelope import to_message
 from severable.jobs.models import Job
-from severable.protos import events_pb2
 
 ENVELOPE_SIZE = 1000  # bytes sent with an event's data, at most
 
@@ -108,6 +104,11 @@ def first_bytes(events: Iterable[Event], max_bytes: int) -> list[Event]:
     return first
 
 
+def prepared(row: models.Model, fields: Iterable[models.Field[Any, Any]]) -> list[Any]:
+    """Return a row's values as parameters of an INSERT."""
+    return [f.get_db_prep_save(getattr(row, f.attname), connection) for f in fields]
+
+
 class TransactionOffset(models.Model):
     """The number added to transaction ids in one run of a PostgreSQL server. There is one row."""
 
@@ -145,14 +146,6 @@ class Delivery(Job):
     @property
     def queue(self) -> str:
         return self.context
-
-    @cached_property
-    def envelope(self) -> events_pb2.Event:
-        return ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
-
-    @cached_property
-    def message(self) -> Message:
-        return to_message(self.envelope)
 
 
 class Subscription(models.Model):

@@ -12,9 +12,8 @@ from kombu import Connection, Producer
 
 from severable.events import handlers, queues
 from severable.events.delivery import TASK
-from severable.events.envelope import to_json
 from severable.events.models import Event, RefusedEvent, RelayPosition, first_bytes
-from severable.events.store import envelope
+from severable.events.store import as_json
 
 BATCH = 500
 MAX_BATCH, MAX_BYTES = 50, 1_000_000  # of the events in one message
@@ -118,7 +117,7 @@ class Relay:
             self._publish_message(producer, events)
 
     def _publish_message(self, producer: Producer, events: list[Event]) -> None:
-        bodies = [to_json(envelope(event)) for event in events]
+        bodies = [as_json(event) for event in events]
         message = current_app.amqp.as_task_v2(str(events[0].id), TASK, (bodies,))
         producer.publish(
             message.body,
