@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, models
 from django.db.models import F, Value
 from django.db.models.expressions import Func
-from django.db.models.lookups import GreaterThan
+from django.db.models.lookups import GreaterThan, LessThan
 from django.utils import timezone
 from django.utils.functional import cached_property
 from uuid_utils.compat import uuid7
@@ -34,6 +34,10 @@ def _pair(*values: Any) -> Func:
     return Func(*expressions, function="", output_field=models.BigIntegerField())
 
 
+# True if no open transaction can still append an event before this one.
+IS_SETTLED = LessThan(F("transaction_id"), OldestOpenTransaction())
+
+
 class EventQuerySet(models.QuerySet["Event"]):
     def committed_after(self, transaction_id: int, position: int) -> EventQuerySet:
         """Return the events that were committed after a position, in commit order.
@@ -42,9 +46,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         events. The pair (transaction, id), below the oldest transaction that is still open, loses
         none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
         """
-        return self.all_after(transaction_id, position).filter(
-            transaction_id__lt=OldestOpenTransaction()
-        )
+        return self.all_after(transaction_id, position).filter(IS_SETTLED)
 
     def all_after(self, transaction_id: int, position: int) -> EventQuerySet:
         """Return also the events among which open transactions may still add others."""
@@ -205,10 +207,12 @@ class RelayPosition(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def advance_to(self, event: Event) -> None:
-        """Store that everything up to this event is published. A relay that lost its lease cannot
-        move back another one's position."""
+    def advance_to(self, event: Event) -> bool:
+        """Store that everything up to this event is published. Return False, and change nothing,
+        if another relay has advanced the position meanwhile."""
         unchanged = RelayPosition.objects.filter(
             name=self.name, transaction_id=self.transaction_id, position=self.position
         )
-        unchanged.update(transaction_id=event.transaction_id, position=event.position)
+        changes = {"transaction_id": event.transaction_id, "position": event.position}
+        self.transaction_id, self.position = changes.values()
+        return bool(unchanged.update(**changes))

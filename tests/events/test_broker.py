@@ -18,7 +18,7 @@ from celery import current_app
 from django.db import connection, transaction
 from kombu import Connection, Exchange, Producer, Queue, binding
 
-from protos.order_pb2 import OrderCreated
+from protos.order_pb2 import OrderCreated, OrderPaid
 from severable.events import delivery, queues, relay
 from severable.events.models import Event, MalformedMessage, RelayPosition
 from severable.events.notify import Listener
@@ -81,8 +81,7 @@ def keep_stepping(relaying: Relay) -> None:
 def record_some(count: int) -> list[str]:
     with transaction.atomic():
         return [
-            str(append(OrderCreated(order_id=f"o{n}"), stream=f"order-o{n}").id)
-            for n in range(count)
+            str(append(OrderPaid(order_id=f"o{n}"), stream=f"order-o{n}").id) for n in range(count)
         ]
 
 

@@ -160,10 +160,9 @@ def test_who_dies_after_sending_sends_the_same_mail_again(
     def die(self: Any) -> None:
         raise KeyboardInterrupt
 
-    deliver_events()
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(services, "_mark_sent", die)
-        do_jobs()
+        deliver_events()
     welcome = Notification.objects.get()
     assert (welcome.state, welcome.attempts, len(mail.outbox)) == ("waiting", 1, 1)
     do_jobs()
