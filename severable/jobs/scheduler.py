@@ -29,7 +29,7 @@ Function = Callable[[], bool | None]
 _periodic: list[tuple[float, Function]] = []
 
 FIRST_PAUSE, MAX_PAUSE = 5.0, 20.0  # seconds between two messages for a row
-MIN_INTERVAL, MAX_INTERVAL = 0.05, 2.0  # seconds between two queries for due rows
+MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0  # seconds between two queries for due rows
 BATCH = 500
 SLICE = 1.0  # seconds
 

@@ -238,16 +238,18 @@ def test_a_task_that_brings_no_events_is_kept(body: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_commit_wakes_the_relay() -> None:
     """Else each event waits for the next poll."""
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite's broker is polled, too")
-    listener = Listener(threading.Event())
-    listener.wait(0.01)
-    waiting = threading.Thread(target=listener.wait, args=(30,))
-    waiting.start()
+    stop = threading.Event()
+    listener = Listener(stop)
+    wait = listener.waiter()
+    listening = threading.Thread(target=listener.run)
+    listening.start()
+    while wait(1):  # its start
+        pass
     record_some(1)
-    waiting.join(10)
-    assert not waiting.is_alive()
-    listener.close()
+    woken = wait(10)
+    stop.set()
+    listening.join()
+    assert woken
 
 
 @pytest.mark.django_db
