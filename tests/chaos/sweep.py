@@ -36,7 +36,7 @@ from apps.orders.models import Order
 from apps.users.models import User
 from severable.api.models import IdempotencyKey
 from severable.config.environment import VAR
-from severable.events import handlers, reconciler, store
+from severable.events import handlers, pending, reconciler, store
 from severable.events.models import Delivery, Event
 from severable.events.relay import Relay
 from severable.jobs import scheduler
