@@ -61,7 +61,7 @@ def handle(events: list[Event], handler: handlers.Handler, *, redelivered: bool 
     transaction, and those that fail are stored for a retry. So does each of `redelivered`: the
     previous worker may have crashed on one of them, so attempts are counted before they start.
     """
-    events = pending.without_removed(events, handler)
+    events = pending.deliverable(events, handler)
     if redelivered:
         pending.create_missing(events, handler)
         return sum(row.attempt() for row in pending.claim_untried(events, handler))

@@ -62,10 +62,11 @@ def claim_untried(events: list[Event], handler: handlers.Handler) -> Iterator[De
             yield claimed
 
 
-def without_removed(events: list[Event], handler: handlers.Handler) -> list[Event]:
-    """Return the events that were not delivered so long ago that their delivery is removed."""
+def deliverable(events: list[Event], handler: handlers.Handler) -> list[Event]:
+    """Return each event once, without those delivered so long ago that the delivery is removed."""
     late = timezone.now() - MAX_TRANSIT
-    return [e for e in events if feed.time_of(e) > late or not was_removed(e, handler)]
+    distinct = {event.id: event for event in events}.values()
+    return [e for e in distinct if feed.time_of(e) > late or not was_removed(e, handler)]
 
 
 def was_removed(event: Event, handler: handlers.Handler) -> bool:

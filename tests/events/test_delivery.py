@@ -156,6 +156,14 @@ def test_the_json_form_of_a_stored_event_is_that_of_its_envelope() -> None:
 
 
 @pytest.mark.django_db
+def test_an_event_that_is_twice_in_a_message_has_one_effect(subscriber: Subscriber) -> None:
+    """Regression: the row was inserted once, and the handler ran for both."""
+    twice = [envelope(recorded())] * 2
+    assert delivery.handle(twice, handlers.named("orders.test")) == 1
+    assert subscriber.effects == {"o1": 1}
+
+
+@pytest.mark.django_db
 def test_some_that_have_come_before_are_passed_over(subscriber: Subscriber) -> None:
     events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(5)]
     only = handlers.named("orders.test")
