@@ -174,8 +174,8 @@ def test_mails_behind_a_slow_one_are_left_to_other_workers(
     monkeypatch.setattr(tasks, "monotonic", lambda: time.monotonic() + 60)
     for run in planned:
         run()
-    waiting = Notification.due().get()
-    assert (waiting.error, len(mail.outbox)) == ("the worker was busy", 0)
+    assert (Notification.objects.get().error, len(mail.outbox)) == ("the worker was busy", 0)
+    Notification.objects.update(due_at=Now())
     do_jobs()
     assert len(mail.outbox) == 1
 
