@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from django.apps import apps
+from django.test import TestCase
 
 from severable.events import delivery, handlers
 from severable.events.models import Delivery, Event
@@ -26,7 +27,8 @@ def deliver_events() -> int:
         for handler in handlers.registered(type=event.type):
             if Delivery.objects.filter(event_id=event.id, handler=handler.name).exists():
                 continue
-            delivery.handle([envelope(event)], handler)
+            with TestCase.captureOnCommitCallbacks(execute=True):
+                delivery.handle([envelope(event)], handler)
             made += 1
     return made
 
@@ -39,7 +41,8 @@ def do_jobs() -> int:
             for row in list(model.due()):
                 job = model.claim(row.pk)
                 if job:
-                    job.attempt()
+                    with TestCase.captureOnCommitCallbacks(execute=True):
+                        job.attempt()
                     done += 1
     return done
 

@@ -14,11 +14,10 @@ from email.utils import format_datetime
 from uuid import UUID
 
 from django.core.mail import EmailMessage
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.notifications.models import Notification
-from severable.jobs import NotYet, enqueue_on_commit, executes
+from severable.jobs import NotYet, executes, run_after_commit
 
 # Mails that one worker sends at a time: half of its threads, so that a slow mail server does not
 # block the others. Further mails are deferred.
@@ -38,8 +37,8 @@ def notify(
     order_id: UUID | None = None,
     confidential: bool = False,
 ) -> Notification:
-    """Create a mail in the caller's transaction. A worker sends it after the commit."""
-    notification = Notification.objects.create(
+    """Create a mail in a handler's transaction. The worker sends it after the commit."""
+    notification = Notification(
         user_id=user_id,
         email=email,
         kind=kind,
@@ -47,9 +46,8 @@ def notify(
         body=body,
         order_id=order_id,
         confidential=confidential,
-        due_at=Now(),
     )
-    enqueue_on_commit(notification)
+    run_after_commit(notification)
     return notification
 
 

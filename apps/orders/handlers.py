@@ -2,32 +2,21 @@
 
 from uuid import UUID
 
-from apps.orders import queries, saga, services
+from apps.orders import queries, services
 from apps.orders.models import Order
-from protos.order_pb2 import OrderCancelled, OrderCreated, OrderPaid
+from protos.order_pb2 import OrderPaid
 from protos.payment_pb2 import PaymentRefunded
 from protos.user_pb2 import GetUserRequest, UserResponse
 from protos.user_pb2_grpc import UserServiceStub
 from severable.events import on
-from severable.jobs import NotYet, enqueue_on_commit
+from severable.jobs import NotYet
 from severable.rpc import stub
-from severable.saga import Saga
 
 UNDECIDED = 5.0  # seconds
 
 
 def customer(event: OrderPaid) -> UserResponse:
     return stub(UserServiceStub).GetUser(GetUserRequest(user_id=event.user_id))
-
-
-@on(OrderCreated)
-def resume_placing(event: OrderCreated) -> None:
-    _enqueue(saga.PLACE.name, event.order_id)
-
-
-@on(OrderCancelled)
-def resume_cancellation(event: OrderCancelled) -> None:
-    _enqueue(saga.CANCEL.name, event.order_id)
 
 
 @on(OrderPaid, prefetch=customer)
@@ -43,10 +32,3 @@ def cancel_refunded(event: PaymentRefunded) -> None:
         raise NotYet("the order is not decided yet", UNDECIDED)
     if status == Order.Status.PAID:
         services.cancel(order_id=UUID(event.order_id))
-
-
-def _enqueue(name: str, order_id: str) -> None:
-    """Notify a worker of an order's saga, if it has not ended."""
-    run = Saga.of(name, order_id)
-    if run and not run.ended:
-        enqueue_on_commit(run)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseError
+from google.protobuf.message import Message
 
 from severable.errors import Conflict
-from severable.events import feed, handlers, malformed, pending
-from severable.events.envelope import Json
+from severable.events import handlers, malformed, pending
+from severable.events.envelope import Json, from_json, to_message
 from severable.events.models import Delivery
 from severable.events.ordering import wait_for_earlier
 from severable.jobs.executors import executes
-from severable.jobs.models import LeaseLost
-from severable.protos import events_pb2
+from severable.protos.events_pb2 import Event
 from severable.telemetry import correlation
 from severable.telemetry.tracing import span
 
 TASK = "severable.events.deliver"
-
-# An older event may have been delivered already, and its delivery removed.
-MAX_TRANSIT = timedelta(hours=1)
 
 
 class NotParked(Conflict):
@@ -48,137 +45,81 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
     """Run the handlers of the queue's context for events of one type."""
     queue = (self.request.headers or {})["queue"]
     try:
-        received = [_received(event) for event in events]
+        received = [from_json(event) for event in events]
     except ParseError as error:
         malformed.park(queue, events, self.request.headers or {}, f"malformed events: {error}")
         return
-    again = (self.request.delivery_info or {}).get("redelivered")
+    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
     for handler in handlers.registered(context=queue, type=received[0].type):
-        (handle_one_by_one if again else handle)(received, handler)
+        handle(received, handler, redelivered=redelivered)
 
 
-def _received(event: Any) -> events_pb2.Event:
-    if not (isinstance(event, dict) and event.get("id") and event.get("type")):
-        raise ParseError(f"{str(event)[:100]!r} has no id and type")
-    return ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
-
-
-def handle(events: list[events_pb2.Event], handler: handlers.Handler) -> int:
+def handle(events: list[Event], handler: handlers.Handler, *, redelivered: bool = False) -> int:
     """Run a handler for the events that it has not handled. Return their number.
 
-    All of them run in one transaction with their deliveries; if one fails, each runs in its own
-    transaction, and those that fail are stored to be retried.
+    All of them run in one transaction with their deliveries. If one fails, each runs in its own
+    transaction, and those that fail are stored for a retry. So does each of `redelivered`: the
+    previous worker may have crashed on one of them, so attempts are counted before they start.
     """
+    events = pending.deliverable(events, handler)
+    if redelivered:
+        pending.create_missing(events, handler)
+        return sum(row.attempt() for row in pending.claim_untried(events, handler))
     if handler.in_order and len(events) > 1:
         return sum(handle([event], handler) for event in events)
     try:
-        return _apply(_untried(events, handler))
+        return _run(handler, events, partial(pending.insert_done, events, handler))
     except Exception as error:
         if len(events) > 1:
             return sum(handle([event], handler) for event in events)
-        _save_failure(events[0], handler, error)
+        pending.create_missing(events, handler)
+        for row in pending.claim_untried(events, handler):
+            row.reschedule(error)
         return 0
-
-
-def handle_one_by_one(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
-    """Run a handler for redelivered events: the previous worker may have crashed on one of them.
-
-    Each runs by itself, and its attempt is counted before it starts."""
-    new = [delivery for delivery in _untried(events, handler) if delivery.pk is None]
-    Delivery.objects.bulk_create(new, ignore_conflicts=True)
-    waiting = pending.deliveries_of(events, handler).filter(state=Delivery.State.WAITING)
-    for pk in list(waiting.order_by("event_id").values_list("pk", flat=True)):
-        claimed = Delivery.claim(pk)
-        if claimed:
-            claimed.attempt()
-
-
-def _untried(events: list[events_pb2.Event], handler: handlers.Handler) -> list[Delivery]:
-    """Return the deliveries of the events without an attempt. The others' rows say when they are
-    due."""
-    late = timezone.now() - MAX_TRANSIT
-    rows = {str(row.event_id): row for row in pending.deliveries_of(events, handler)}
-    known = [row for row in rows.values() if row.attempts == 0 and row.state == row.State.WAITING]
-    new = [event for event in events if event.id not in rows]
-    return known + [
-        pending.new_delivery(event, handler)
-        for event in new
-        if feed.time_of(event) > late or not pending.was_removed(event, handler)
-    ]
-
-
-def _apply(untried: list[Delivery]) -> int:
-    prefetched = [_prefetch(delivery) for delivery in untried]
-    with transaction.atomic():
-        _complete(untried)
-        for delivery, answers in zip(untried, prefetched, strict=True):
-            _run_handler(delivery, answers)
-    return len(untried)
 
 
 @executes(Delivery)
 def execute(delivery: Delivery) -> None:
-    """Run the handler of a claimed delivery in the transaction that marks it done."""
-    answers = _prefetch(delivery)
-    with transaction.atomic():
+    """Run the handler of a claimed delivery."""
+    event = from_json(delivery.event)
+
+    def complete() -> set[str]:
         delivery.complete(done_at=timezone.now())
-        _run_handler(delivery, answers)
+        return {event.id}
+
+    _run(handlers.named(delivery.handler), [event], complete)
 
 
-def _prefetch(delivery: Delivery) -> list[Any]:
-    """Return what the handler needs from other contexts, fetched outside any transaction.
+def _run(handler: handlers.Handler, events: list[Event], mark: Callable[[], set[str]]) -> int:
+    """Run a handler in the transaction that marks its deliveries done. Return their number.
 
-    Raises NotYet if an earlier event must be handled first.
+    `mark` returns the ids of the events to handle. What the handler needs from other contexts is
+    fetched before the transaction. Raises NotYet if an earlier event must be handled first.
     """
-    handler = handlers.named(delivery.handler)
+    messages = [to_message(event) for event in events]
+    prefetched = [_prefetch(handler, *pair) for pair in zip(events, messages, strict=True)]
+    with transaction.atomic():
+        marked = mark()
+        for event, message, fetched in zip(events, messages, prefetched, strict=True):
+            if event.id in marked:
+                with _correlated(handler, event):
+                    handler.function(message, *fetched)
+    return len(marked)
+
+
+def _prefetch(handler: handlers.Handler, event: Event, message: Message) -> list[Any]:
     if handler.in_order:
-        wait_for_earlier(delivery)
-    with _correlated(delivery):
-        return [fetch(delivery.message) for fetch in handler.prefetch]
-
-
-def _run_handler(delivery: Delivery, answers: list[Any]) -> None:
-    with _correlated(delivery):
-        handlers.named(delivery.handler).function(delivery.message, *answers)
+        wait_for_earlier(event, handler)
+    with _correlated(handler, event):
+        return [fetch(message) for fetch in handler.prefetch]
 
 
 @contextmanager
-def _correlated(delivery: Delivery) -> Iterator[None]:
-    event = delivery.envelope
+def _correlated(handler: handlers.Handler, event: Event) -> Iterator[None]:
     why = correlation.Correlation(event.correlationid, causation=event.id, actor=event.actor)
-    name = f"{delivery.type} to {delivery.handler}"
+    name = f"{event.type} to {handler.name}"
     with correlation.correlated(why), span(name, event.traceparent):
         yield
-
-
-def _complete(untried: list[Delivery]) -> None:
-    """Mark deliveries done by their first attempt. Raises IntegrityError or LeaseLost if another
-    worker has made one."""
-    done = {"attempts": 1, "state": Delivery.State.DONE, "due_at": None, "done_at": timezone.now()}
-    new = [delivery for delivery in untried if delivery.pk is None]
-    known = [delivery.pk for delivery in untried if delivery.pk is not None]
-    for delivery in new:
-        for name, value in done.items():
-            setattr(delivery, name, value)
-    Delivery.objects.bulk_create(new)
-    waiting = Delivery.objects.filter(pk__in=known, state=Delivery.State.WAITING, attempts=0)
-    if waiting.update(**done) < len(known):
-        raise LeaseLost
-
-
-def _save_failure(event: events_pb2.Event, handler: handlers.Handler, error: Exception) -> None:
-    """Store a failed first attempt, unless there was one before."""
-    known = pending.deliveries_of([event], handler).only("pk").first()
-    if known:
-        claimed = Delivery.claim(known.pk)
-        if claimed:
-            claimed.reschedule(error)
-        return
-    delivery = pending.new_delivery(event, handler)
-    delivery.acquire()
-    with suppress(IntegrityError), transaction.atomic():  # another worker may have inserted it
-        delivery.save(force_insert=True)
-        delivery.reschedule(error)
 
 
 def check_replayable(handler: handlers.Handler) -> None:
@@ -190,7 +131,7 @@ def check_replayable(handler: handlers.Handler) -> None:
         )
 
 
-def redeliver(events: list[events_pb2.Event], handler: handlers.Handler) -> None:
+def redeliver(events: list[Event], handler: handlers.Handler) -> None:
     """Make events due to a handler, also those that are done, except discarded ones. Raises
     NotReplayable."""
     check_replayable(handler)
@@ -220,7 +161,7 @@ def replay(delivery: Delivery) -> None:
         handler = handlers.named(done.handler)
     except LookupError as error:
         raise NotReplayable(f"There is {error}.") from None
-    redeliver([ParseDict(done.event, events_pb2.Event(), ignore_unknown_fields=True)], handler)
+    redeliver([from_json(done.event)], handler)
 
 
 def discard(delivery: Delivery, reason: str) -> None:

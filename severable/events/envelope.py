@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from django.conf import settings
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
 
 from severable.protos import events_pb2
@@ -32,6 +33,16 @@ def to_json(message: Message) -> Json:
     return MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+
+
+def from_json(event: object) -> events_pb2.Event:
+    """Return an event from its JSON form. Raises ParseError if it is malformed."""
+    try:
+        if not isinstance(event, dict) or not event["type"] or not UUID(event["id"]):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise ParseError(f"{str(event)[:100]!r} has no valid id and type") from None
+    return ParseDict(event, events_pb2.Event(), ignore_unknown_fields=True)
 
 
 def to_message(event: events_pb2.Event) -> Message:

@@ -9,17 +9,13 @@ from typing import Any
 from django.db import connection, models
 from django.db.models import F, Value
 from django.db.models.expressions import Func
-from django.db.models.lookups import GreaterThan
+from django.db.models.lookups import GreaterThan, LessThan
 from django.utils import timezone
 from django.utils.functional import cached_property
-from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
 
 from severable.events import transactions
-from severable.events.envelope import to_message
 from severable.jobs.models import Job
-from severable.protos import events_pb2
 
 ENVELOPE_SIZE = 1000  # bytes sent with an event's data, at most
 
@@ -38,6 +34,10 @@ def _pair(*values: Any) -> Func:
     return Func(*expressions, function="", output_field=models.BigIntegerField())
 
 
+# True if no open transaction can still append an event before this one.
+IS_SETTLED = LessThan(F("transaction_id"), OldestOpenTransaction())
+
+
 class EventQuerySet(models.QuerySet["Event"]):
     def committed_after(self, transaction_id: int, position: int) -> EventQuerySet:
         """Return the events that were committed after a position, in commit order.
@@ -46,9 +46,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         events. The pair (transaction, id), below the oldest transaction that is still open, loses
         none. Recipe: github.com/eugene-khyst/postgresql-event-sourcing.
         """
-        return self.all_after(transaction_id, position).filter(
-            transaction_id__lt=OldestOpenTransaction()
-        )
+        return self.all_after(transaction_id, position).filter(IS_SETTLED)
 
     def all_after(self, transaction_id: int, position: int) -> EventQuerySet:
         """Return also the events among which open transactions may still add others."""
@@ -108,6 +106,11 @@ def first_bytes(events: Iterable[Event], max_bytes: int) -> list[Event]:
     return first
 
 
+def prepared(row: models.Model, fields: Iterable[models.Field[Any, Any]]) -> list[Any]:
+    """Return a row's values as parameters of an INSERT."""
+    return [f.get_db_prep_save(getattr(row, f.attname), connection) for f in fields]
+
+
 class TransactionOffset(models.Model):
     """The number added to transaction ids in one run of a PostgreSQL server. There is one row."""
 
@@ -145,14 +148,6 @@ class Delivery(Job):
     @property
     def queue(self) -> str:
         return self.context
-
-    @cached_property
-    def envelope(self) -> events_pb2.Event:
-        return ParseDict(self.event, events_pb2.Event(), ignore_unknown_fields=True)
-
-    @cached_property
-    def message(self) -> Message:
-        return to_message(self.envelope)
 
 
 class Subscription(models.Model):
@@ -212,10 +207,12 @@ class RelayPosition(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def advance_to(self, event: Event) -> None:
-        """Store that everything up to this event is published. A relay that lost its lease cannot
-        move back another one's position."""
+    def advance_to(self, event: Event) -> bool:
+        """Store that everything up to this event is published. Return False, and change nothing,
+        if another relay has advanced the position meanwhile."""
         unchanged = RelayPosition.objects.filter(
             name=self.name, transaction_id=self.transaction_id, position=self.position
         )
-        unchanged.update(transaction_id=event.transaction_id, position=event.position)
+        changes = {"transaction_id": event.transaction_id, "position": event.position}
+        self.transaction_id, self.position = changes.values()
+        return bool(unchanged.update(**changes))

@@ -6,13 +6,18 @@ by all such transactions of the server, while its commit is written.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from time import sleep
 from typing import Any
 
 import psycopg
 from django.db import connection, transaction
 
 CHANNEL = "shop_events"
+LISTEN_SECONDS, POLL_SECONDS = 0.5, 0.02
 
 
 def notify_on_commit() -> None:
@@ -35,34 +40,62 @@ def _notify() -> None:
 
 
 class Listener:
-    """Waits for a notification or a timeout."""
+    """Wakes the loops of this process when another connection has committed.
+
+    SQLite sends no notifications: there, its counter of commits is polled. Either may miss one, so
+    the loops must poll, too.
+    """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._connection: psycopg.Connection[Any] | None = None
+        self._woken: list[threading.Event] = []
 
-    def wait(self, seconds: float) -> None:
-        """Wait for a notification, at most this many seconds."""
-        if connection.vendor != "postgresql":
-            self._stop.wait(seconds)
-            return
-        try:
-            if self._connection is None:
-                self._connection = self._listening()
-            for _ in self._connection.notifies(timeout=seconds, stop_after=1):
-                pass
-        except psycopg.Error:
-            self.close()
-            self._stop.wait(seconds)
+    def waiter(self) -> Callable[[float], bool]:
+        """Return a function that waits for a commit, at most some seconds, and returns whether
+        there was one since the last call."""
+        woken = threading.Event()
+        self._woken.append(woken)
 
-    def close(self) -> None:
-        """Close the connection to the database."""
-        if self._connection:
-            self._connection.close()
-        self._connection = None
+        def wait(seconds: float) -> bool:
+            committed = woken.wait(seconds)
+            woken.clear()
+            return committed
 
-    def _listening(self) -> psycopg.Connection[Any]:
-        # A separate connection: a pooled one would keep listening after its return to the pool.
-        listening = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+        return wait
+
+    def run(self) -> None:
+        """Wake the loops at each commit, until stopped."""
+        listen = _notifications if connection.vendor == "postgresql" else _changes
+        while not self._stop.is_set():
+            try:
+                for committed in listen():
+                    if committed or self._stop.is_set():
+                        self._wake()
+                    if self._stop.is_set():
+                        return
+            except (psycopg.Error, sqlite3.Error):
+                self._stop.wait(1)
+
+    def _wake(self) -> None:
+        for woken in self._woken:
+            woken.set()
+
+
+def _notifications() -> Iterator[bool]:
+    """Yield whether there was a notification, at least every LISTEN_SECONDS."""
+    # A separate connection: a pooled one would keep listening after its return to the pool.
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as listening:
         listening.execute(f"LISTEN {CHANNEL}")
-        return listening
+        yield True  # there may have been one before
+        while True:
+            yield any(listening.notifies(timeout=LISTEN_SECONDS, stop_after=1))
+
+
+def _changes() -> Iterator[bool]:
+    """Yield whether another connection has written, every POLL_SECONDS."""
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as reading:
+        version = None
+        while True:
+            before, (version,) = version, reading.execute("PRAGMA data_version").fetchone()
+            yield version != before
+            sleep(POLL_SECONDS)

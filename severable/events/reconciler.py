@@ -34,23 +34,24 @@ outages = Outages(log)
 
 
 @periodic(seconds=1)
-def reconcile() -> bool:
+def reconcile() -> bool | None:
     """Compare a page of each feed with the deliveries, longest not compared first, for SLICE.
 
-    Returns True if there is more. A feed that fails does not affect the others.
+    Returns True if there is more, False if there was nothing. A feed that fails does not affect
+    the others.
     """
-    ends, over, more = monotonic() + SLICE, False, False
+    ends, over, results = monotonic() + SLICE, False, list[bool | None]()
     found = feed.by_source(handlers.registered())
     for source in sorted(found, key=lambda each: _compared_at.get(each, 0.0)):
         if over:
             return True
-        more |= _try_to_compare(source, found[source])
+        results.append(_try_to_compare(source, found[source]))
         _compared_at[source] = monotonic()
         over = _compared_at[source] >= ends
-    return more
+    return True if True in results else None if None in results else False
 
 
-def _try_to_compare(source: str, subscribers: list[handlers.Handler]) -> bool:
+def _try_to_compare(source: str, subscribers: list[handlers.Handler]) -> bool | None:
     try:
         more = _compare(source, subscribers)
     except grpc.RpcError as error:
@@ -64,8 +65,8 @@ def _try_to_compare(source: str, subscribers: list[handlers.Handler]) -> bool:
     return more
 
 
-def _compare(source: str, subscribers: list[handlers.Handler]) -> bool:
-    """Compare one page. Return whether there is more that can be compared."""
+def _compare(source: str, subscribers: list[handlers.Handler]) -> bool | None:
+    """Compare one page. Return True if more can be compared, False if there was nothing."""
     positions = subscriptions.ensure_started(source, subscribers)
     subscribers = [handler for handler in subscribers if handler.name in positions]
     if not subscribers:
@@ -78,7 +79,8 @@ def _compare(source: str, subscribers: list[handlers.Handler]) -> bool:
         for handler in subscribers
     }
     feed.advance({name: end for name, end in compared.items() if end > positions[name]})
-    return page.more and min(compared.values()) > first
+    more = page.more and min(compared.values()) > first
+    return more or (None if page.events else False)
 
 
 def _create_lost(handler: handlers.Handler, page: feed.Page, start: feed.Position) -> feed.Position:

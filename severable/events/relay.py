@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import takewhile
+from operator import attrgetter
+from time import monotonic, sleep
 from typing import Any
 
 from amqp.exceptions import MessageNacked
@@ -12,13 +15,15 @@ from kombu import Connection, Producer
 
 from severable.events import handlers, queues
 from severable.events.delivery import TASK
-from severable.events.envelope import to_json
-from severable.events.models import Event, RefusedEvent, RelayPosition, first_bytes
-from severable.events.store import envelope
+from severable.events.models import IS_SETTLED, Event, RefusedEvent, RelayPosition, first_bytes
+from severable.events.store import as_json
 
 BATCH = 500
 MAX_BATCH, MAX_BYTES = 50, 1_000_000  # of the events in one message
 PROBE = "probe"
+# Batches a second, after a burst: under load, events wait up to 25 ms and share a message.
+MAX_RATE, BURST = 40.0, 10.0
+HELD_BACK_SECONDS = 0.01, 0.2
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +41,26 @@ class Relay:
         self._producer: Producer | None = None
         self._subscribed_types = {handler.type for handler in handlers.registered()}
         self._returned = False
+        self._position: RelayPosition | None = None
+        self._credit, self._paced_at, self._held_back = BURST, monotonic(), 0.0
+
+    def reload(self) -> None:
+        """Read the position from the database again: another process may have advanced it."""
+        self._position = None
 
     def step(self) -> bool:
         """Publish one batch. Return True if there may be more."""
-        position, _ = RelayPosition.objects.get_or_create(name="relay")
-        waiting = Event.objects.committed_after(position.transaction_id, position.position)
-        batch = list(waiting[:BATCH])
+        if self._position is None:
+            self._position, _ = RelayPosition.objects.get_or_create(name="relay")
+        after = Event.objects.all_after(self._position.transaction_id, self._position.position)
+        found = list(after.annotate(settled=IS_SETTLED)[:BATCH])
+        batch = list(takewhile(attrgetter("settled"), found))
         if batch:
             self._publish(batch)
-            position.advance_to(batch[-1])
-        return len(batch) == BATCH
+            if not self._position.advance_to(batch[-1]):
+                self.reload()
+        self._pace(published=bool(batch), held_back=len(batch) < len(found))
+        return len(batch) < len(found) or len(batch) == BATCH
 
     def close(self) -> None:
         """Close the connection to the broker."""
@@ -53,6 +68,16 @@ class Relay:
         if self._connection:
             self._connection.release()
         self._connection = None
+
+    def _pace(self, *, published: bool, held_back: bool) -> None:
+        """Sleep while the rate is above MAX_RATE, or an open transaction holds back events."""
+        shortest, longest = HELD_BACK_SECONDS
+        now = monotonic()
+        self._credit = min(BURST, self._credit + (now - self._paced_at) * MAX_RATE) - published
+        self._paced_at = now
+        blocked = held_back and not published
+        self._held_back = min(max(shortest, 2 * self._held_back), longest) if blocked else 0.0
+        sleep(max(self._held_back, -self._credit / MAX_RATE, 0.0))
 
     def _publish(self, batch: list[Event]) -> None:
         for events in _messages(batch):
@@ -118,7 +143,7 @@ class Relay:
             self._publish_message(producer, events)
 
     def _publish_message(self, producer: Producer, events: list[Event]) -> None:
-        bodies = [to_json(envelope(event)) for event in events]
+        bodies = [as_json(event) for event in events]
         message = current_app.amqp.as_task_v2(str(events[0].id), TASK, (bodies,))
         producer.publish(
             message.body,

@@ -40,7 +40,7 @@ class Feed(EventFeedServicer):
             )
         if request.end:
             return events_pb2.ReadResponse(reached=position(last) if last else request.after)
-        wanted = list(_wanted(after, request)[:limit])
+        wanted = list(_wanted(after, request)[:limit]) if last else []
         found = first_bytes(wanted, MAX_BYTES)
         more = len(wanted) == limit or len(found) < len(wanted)
         if more or not last:

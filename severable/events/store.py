@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from severable.errors import Conflict
 from severable.events import notify, transactions
 from severable.events.envelope import Json, source_of, to_json, type_of
-from severable.events.models import Event
+from severable.events.models import Event, prepared
 from severable.protos import events_pb2
 from severable.telemetry import correlation
 from severable.telemetry.tracing import traceparent
@@ -63,13 +63,9 @@ def append(message: Message, *, stream: str) -> Event:
 
 def _append(event: Event) -> None:
     """Insert an event; the database sets the transaction number and the next version."""
-    given = [
-        field.get_db_prep_save(getattr(event, field.attname), connection)
-        for field in Event._meta.concrete_fields
-        if field.name not in SET_BY_THE_DATABASE
-    ]
     with connection.cursor() as cursor:
-        statement, values = _insert(connection.vendor), [event.stream, *given]
+        statement = _insert(connection.vendor)
+        values = [event.stream, *prepared(event, _COLUMNS)]
         cursor.execute(statement, values)
         appended = cursor.fetchone()
         if appended is None:  # the first event of this run of the server
@@ -79,13 +75,14 @@ def _append(event: Event) -> None:
         event.position, event.transaction_id, event.version = appended
 
 
-SET_BY_THE_DATABASE = ("position", "transaction_id", "version")
+_SET_BY_THE_DATABASE = ("position", "transaction_id", "version")
+_COLUMNS = [f for f in Event._meta.concrete_fields if f.name not in _SET_BY_THE_DATABASE]
 
 
 @cache
 def _insert(vendor: str) -> str:
     # Django would build this statement for every event, which takes longer than to execute it.
-    columns = [f.name for f in Event._meta.concrete_fields if f.name not in SET_BY_THE_DATABASE]
+    columns = [field.attname for field in _COLUMNS]
     number, of_this_run = transactions.OWN[vendor]
     return f"""
         INSERT INTO {Event._meta.db_table} (transaction_id, version, {", ".join(columns)})
@@ -93,6 +90,27 @@ def _insert(vendor: str) -> str:
             SELECT COALESCE(MAX(version), 0) + 1 FROM {Event._meta.db_table} WHERE stream = %s
         ), {", ".join(["%s"] * len(columns))} {of_this_run}
         RETURNING position, transaction_id, version"""  # noqa: S608
+
+
+def as_json(event: Event) -> Json:
+    """Return a stored event in the JSON form of its envelope; it equals `to_json(envelope(event))`,
+    at a tenth of the price."""
+    return {
+        "specversion": "1.0",
+        "id": str(event.id),
+        "source": event.source,
+        "type": event.type,
+        "subject": event.stream,
+        "sequence": str(event.version),
+        "datacontenttype": "application/json",
+        "data": event.data_as_json,
+        "correlationid": event.correlation_id,
+        "causationid": event.causation_id,
+        "actor": event.actor,
+        "traceparent": event.traceparent,
+        "time": event.recorded_at.isoformat().replace("+00:00", "Z"),
+        "position": {"transaction": str(event.transaction_id), "id": str(event.position)},
+    }
 
 
 def envelope(event: Event) -> events_pb2.Event:

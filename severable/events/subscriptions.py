@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import grpc
 from django.utils import timezone
-from google.protobuf.json_format import ParseDict
 
-from severable.events import delivery, feed, handlers
+from severable.events import feed, handlers, pending
+from severable.events.envelope import from_json
 from severable.events.handlers import Handler
 from severable.events.models import Delivery, RelayPosition, Subscription
-from severable.protos import events_pb2
 
 REPLAY = "replay "  # prefix of the names of replays
 
@@ -111,8 +110,8 @@ def _in_new_database() -> bool:
 def _delivered_before(name: str) -> Iterator[feed.Position]:
     """Return the positions of events that the broker delivered to a handler before its feed
     responded: the broker may have lost later ones."""
-    since = timezone.now() - delivery.MAX_TRANSIT
+    since = timezone.now() - pending.MAX_TRANSIT
     newest = Delivery.objects.order_by("-pk").values("pk")[:RECENT]  # there is no index by handler
     rows = Delivery.objects.filter(pk__in=newest, handler=name, received_at__gte=since)
     for row in rows.order_by("pk")[:100]:
-        yield feed.position_of(ParseDict(row.event, events_pb2.Event(), ignore_unknown_fields=True))
+        yield feed.position_of(from_json(row.event))

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from severable.jobs.models import Job as Job
     from severable.jobs.models import NotYet as NotYet
     from severable.jobs.scheduler import periodic as periodic
-    from severable.jobs.tasks import enqueue_on_commit as enqueue_on_commit
+    from severable.jobs.tasks import run_after_commit as run_after_commit
 else:
     __getattr__ = door(
         __name__,
         {
             "Job": "models",
             "NotYet": "models",
-            "enqueue_on_commit": "tasks",
             "executes": "executors",
             "periodic": "scheduler",
+            "run_after_commit": "tasks",
             "scheduler": "scheduler",
         },
     )
@@ -29,8 +29,8 @@ else:
 __all__ = [
     "Job",
     "NotYet",
-    "enqueue_on_commit",
     "executes",
     "periodic",
+    "run_after_commit",
     "scheduler",
 ]

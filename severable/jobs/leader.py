@@ -27,12 +27,14 @@ def lead(
     idle: float,
     stop: threading.Event,
     wait: Callable[[float], object] | None = None,
+    on_acquired: Callable[[], None] | None = None,
 ) -> None:
     """Call `step` repeatedly while this process owns the lease `name`, until `stop` is set.
 
     `step` returns whether there may be more to do; if not, `wait(idle)` is called before the next
-    step, by default a pause of `idle` seconds. An error is logged and the loop continues. If this
-    process dies, another one takes over within LEASE_SECONDS.
+    step, by default a pause of `idle` seconds. `on_acquired` is called when this process becomes
+    the leader. An error is logged and the loop continues. If this process dies, another one takes
+    over within LEASE_SECONDS.
     """
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     renew_at = 0.0
@@ -43,6 +45,8 @@ def lead(
             close_old_connections()
             if monotonic() >= renew_at:
                 acquired = Lease.acquire(name, holder, LEASE_SECONDS)
+                if acquired and not renew_at and on_acquired:
+                    on_acquired()
                 renew_at = monotonic() + LEASE_SECONDS / 3 if acquired else 0.0
             if renew_at:
                 busy = step()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import monotonic
 from typing import Any
 
 from django.apps import apps
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
 
 from severable.jobs.models import Job
@@ -27,13 +28,17 @@ Function = Callable[[], bool | None]
 
 _periodic: list[tuple[float, Function]] = []
 
-FIRST_PAUSE, MAX_PAUSE = 5.0, 20.0  # seconds
+FIRST_PAUSE, MAX_PAUSE = 5.0, 20.0  # seconds between two messages for a row
+MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0  # seconds between two queries for due rows
 BATCH = 500
 SLICE = 1.0  # seconds
 
 
 def periodic(seconds: float) -> Callable[[Function], Function]:
-    """Return a decorator that registers a function to be called every `seconds`."""
+    """Return a decorator that registers a function to be called every `seconds`.
+
+    If it returns False, there was nothing to do, and the interval doubles up to MAX_INTERVAL.
+    """
 
     def register(function: Function) -> Function:
         _periodic.append((seconds, function))
@@ -47,6 +52,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._next = dict.fromkeys((function for _, function in _periodic), 0.0)
+        self._intervals = {function: seconds for seconds, function in _periodic}
         self._outages = Outages(log)
 
     def tick(self) -> bool:
@@ -57,13 +63,25 @@ class Scheduler:
         if monotonic() < self._next[function]:
             return False
         more = self._call(function)
-        self._next[function] = monotonic() + (0 if more else seconds)
+        longer = min(2 * self._intervals[function], max(seconds, MAX_INTERVAL))
+        self._intervals[function] = longer if more is False else seconds
+        self._next[function] = monotonic() + (0 if more else self._intervals[function])
         return True
 
-    def _call(self, function: Function) -> bool:
-        more, name = False, function.__name__
+    def wait(self, wait: Callable[[float], bool], seconds: float) -> None:
+        """Call `wait` with the seconds until a function is due, at most `seconds`. It returns True
+        if a transaction has committed: then jobs may be due."""
+        now = monotonic()
+        committed = wait(max(0.0, min([seconds, *(due - now for due in self._next.values())])))
+        if committed and enqueue_due_jobs in self._next:
+            due = self._next[enqueue_due_jobs]
+            soon = due - self._intervals[enqueue_due_jobs] + MIN_INTERVAL
+            self._next[enqueue_due_jobs] = min(due, soon)
+
+    def _call(self, function: Function) -> bool | None:
+        more, name = None, function.__name__
         try:
-            more = function() is True
+            more = function()
         except (DatabaseError, OSError, OperationalError) as error:
             self._outages.begin(name, f"{name}: {type(error).__name__}: {error}")
         except Exception as error:
@@ -79,19 +97,33 @@ _served: dict[str, float] = {}  # when each model was last queried
 
 
 @periodic(seconds=0.5)
-def enqueue_due_jobs() -> bool:
+def enqueue_due_jobs() -> bool | None:
     """Enqueue due rows repeatedly until a worker has claimed them, at growing intervals so that
     messages do not pile up if there is no worker.
 
     Of each model only the BATCH rows that have been due longest are enqueued. Returns True if
-    SLICE was over before the last model.
+    SLICE was over before the last model, False if no row is due.
     """
     ends = monotonic() + SLICE
-    models = [model for model in apps.get_models() if issubclass(model, Job)]
+    models = [model for model in apps.get_models() if issubclass(model, Job) and _any_due(model)]
+    for label in _enqueued.keys() - {model._meta.label for model in models}:
+        del _enqueued[label]
     for model in sorted(models, key=lambda each: _served.get(each._meta.label, 0.0)):
         if not _enqueue_due(model, ends):
             return True
-    return False
+    return None if models else False
+
+
+def _any_due(model: type[Job]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(*_due_statement(model))
+        return cursor.fetchone() is not None
+
+
+@cache
+def _due_statement(model: type[Job]) -> tuple[str, tuple[Any, ...]]:
+    # Built once: Django would take longer to build it than the database to execute it.
+    return model.due().order_by().values("pk")[:1].query.sql_with_params()
 
 
 def _enqueue_due(model: type[Job], ends: float) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from time import monotonic
 
 from celery import shared_task
 from django.apps import apps
 from django.db import transaction
 
-from severable.jobs.models import Job
+from severable.jobs.models import Job, NotYet
 
 
 @shared_task(name="severable.jobs.run")
@@ -29,7 +30,21 @@ def enqueue(job: Job) -> None:
     run.apply_async((job._meta.label, str(job.pk)), queue=job.queue, retry=False)
 
 
-def enqueue_on_commit(job: Job) -> None:
-    """Notify a worker once the surrounding transaction has committed. For workers only: a request
-    never publishes."""
-    transaction.on_commit(partial(enqueue, job), robust=True)
+def run_after_commit(job: Job) -> None:
+    """Insert a job, and execute it in this worker right after the surrounding transaction's commit.
+
+    It is inserted as claimed, so that it needs no message and no claim; if the process dies, it is
+    due after its lease. For workers only: a request would wait for it.
+    """
+    job.acquire()
+    job.save(force_insert=True)
+    start_by = monotonic() + job.lease.total_seconds() / 3
+    transaction.on_commit(partial(_run_claimed, job, start_by), robust=True)
+
+
+def _run_claimed(job: Job, start_by: float) -> None:
+    """Execute a job, unless jobs before it took too long for its lease: then another worker can."""
+    if monotonic() < start_by:
+        job.attempt()
+    else:
+        job.defer(NotYet("the worker was busy", 0))

@@ -180,11 +180,9 @@ def test_only_what_may_happen_again_is_replayed(place: Any, desk: Client) -> Non
     mail = Delivery.objects.filter(handler="notifications.tell_paid").get()
     (said,) = press(desk, "replay_one", mail)
     assert "notifications.tell_paid cannot be replayed" in said
-    again = handlers.Handler(
-        "orders.resume_placing", "orders", "order.OrderCreated", print, (), True
-    )
+    again = handlers.Handler("orders.start_shipping", "orders", "order.OrderPaid", print, (), True)
     with handlers.overridden(again):
-        created = Delivery.objects.filter(handler="orders.resume_placing").get()
+        created = Delivery.objects.filter(handler="orders.start_shipping").get()
         assert press(desk, "replay_one", created) == ["1 delivery due again."]
         (said,) = press(desk, "replay_one", created)
         assert said.endswith("Only a delivery that is done can be replayed.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from uuid import uuid4
 
-from severable.events import queues
 from shop.celery import app
 
 __all__ = ["app"]
@@ -19,7 +18,7 @@ from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
 from protos.payment_pb2 import PaymentReceived  # noqa: E402
-from severable.events import handlers  # noqa: E402
+from severable.events import handlers, queues  # noqa: E402
 from severable.events.envelope import type_of  # noqa: E402
 from severable.jobs.models import Lease  # noqa: E402
 from tests.chaos.poison import ATTEMPTS, CRASH, CURED, LONG_AGO, RAISE  # noqa: E402

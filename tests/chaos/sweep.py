@@ -36,7 +36,7 @@ from apps.orders.models import Order
 from apps.users.models import User
 from severable.api.models import IdempotencyKey
 from severable.config.environment import VAR
-from severable.events import delivery, handlers, pending, reconciler, store
+from severable.events import handlers, pending, reconciler, store
 from severable.events.models import Delivery, Event
 from severable.events.relay import Relay
 from severable.jobs import scheduler
@@ -239,11 +239,7 @@ def _no_outbox() -> None:
 
 
 def _no_deduplication() -> None:
-    module = vars(delivery)
-    module["_untried"] = lambda events, handler: [
-        pending.new_delivery(event, handler) for event in events
-    ]
-    module["_complete"] = lambda untried: None
+    vars(pending)["insert_done"] = lambda events, handler: {event.id for event in events}
 
 
 BROKEN: dict[str, Callable[[], None]] = {

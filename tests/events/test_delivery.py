@@ -16,9 +16,9 @@ from django.test.utils import CaptureQueriesContext
 
 from protos.order_pb2 import OrderCreated, OrderShipped
 from severable.events import delivery, feed, handlers, pending, reconciler
-from severable.events.envelope import to_json
+from severable.events.envelope import from_json, to_json
 from severable.events.models import Delivery, Event, Subscription
-from severable.events.store import append, envelope
+from severable.events.store import append, as_json, envelope
 from severable.jobs.models import Lease
 from severable.jobs.tasks import run
 from severable.telemetry import correlation
@@ -121,6 +121,46 @@ def test_one_that_fails_among_many_takes_no_other_with_it(subscriber: Subscriber
     parts = Delivery.objects.values_list("stream", "state", "attempts").order_by("stream")
     assert list(parts)[3] == ("order-o3", "waiting", 1)
     assert [state for _, state, _ in parts].count("done") == 4
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("count", [1, 5])
+def test_deliveries_cost_three_statements_besides_the_handler_s(
+    subscriber: Subscriber, count: int
+) -> None:
+    """A SELECT first, a savepoint or a claim for each delivery doubles the work of the database."""
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(count)]
+    with CaptureQueriesContext(connection) as captured:
+        delivery.handle([envelope(event) for event in events], handlers.named("orders.test"))
+    statements = [query["sql"].split()[0] for query in captured]
+    assert statements == ["BEGIN", "INSERT", *["INSERT"] * count, "COMMIT"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_attempt_of_a_delivery_costs_five_statements(subscriber: Subscriber) -> None:
+    subscriber.failures = 1
+    arrive(recorded())
+    Delivery.objects.update(due_at=LONG_AGO)
+    with CaptureQueriesContext(connection) as captured:
+        run(Delivery._meta.label, str(Delivery.objects.get().pk))
+    statements = [query["sql"].split()[0] for query in captured]
+    assert statements == ["SELECT", "UPDATE", "SELECT", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
+
+
+@pytest.mark.django_db
+def test_the_json_form_of_a_stored_event_is_that_of_its_envelope() -> None:
+    """What the broker brings must equal what the feed brings."""
+    event = recorded()
+    assert from_json(as_json(event)) == envelope(event)
+    assert as_json(event).keys() == to_json(envelope(event)).keys()
+
+
+@pytest.mark.django_db
+def test_an_event_that_is_twice_in_a_message_has_one_effect(subscriber: Subscriber) -> None:
+    """Regression: the row was inserted once, and the handler ran for both."""
+    twice = [envelope(recorded())] * 2
+    assert delivery.handle(twice, handlers.named("orders.test")) == 1
+    assert subscriber.effects == {"o1": 1}
 
 
 @pytest.mark.django_db

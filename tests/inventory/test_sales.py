@@ -16,6 +16,7 @@ from apps.orders.models import Order
 from apps.payments import services as payments
 from apps.users.models import User
 from severable.events import delivery, handlers
+from severable.events.envelope import to_message
 from severable.events.models import Delivery, Event
 from severable.events.store import envelope
 from tests.conftest import ClientFor, MakeProduct, MakeUser
@@ -116,7 +117,7 @@ def test_what_comes_twice_is_counted_once(place: Place) -> None:
     (event,) = counted_events()
     (handler,) = (h for h in handlers.registered(type=event.type) if h.name == NAME)
     delivery.handle([envelope(event)], handler)
-    handler.function(delivery.Delivery.objects.get(event_id=event.id, handler=NAME).message)
+    handler.function(to_message(envelope(event)))
     assert [row[3] for row in figures()] == [2]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from apps.inventory.models import Product
@@ -15,6 +18,7 @@ from apps.notifications import services
 from apps.notifications.models import Notification
 from apps.users.models import User
 from severable.events.models import Delivery
+from severable.jobs import tasks
 from tests.conftest import ClientFor, MakeUser
 from tests.machine import deliver_events, do_jobs, settle
 
@@ -151,6 +155,31 @@ def test_a_mail_that_is_sent_twice_is_one_file(alice: User, settings: Any) -> No
     assert welcome.message_id in files[0].read_text()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_costs_one_insert_and_one_update() -> None:
+    """A message, a claim and a SELECT for each mail: the worker that made it can send it."""
+    with CaptureQueriesContext(connection) as captured, transaction.atomic():
+        services.notify(user_id=7, email="a@example.com", kind="k", subject="s", body="b")
+    statements = [query["sql"].split()[0] for query in captured]
+    assert statements == ["BEGIN", "INSERT", "COMMIT", "UPDATE"]
+    assert Notification.objects.get().state == "done"
+
+
+def test_mails_behind_a_slow_one_are_left_to_other_workers(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    """Their leases run out behind it: another worker would send them, too."""
+    with django_capture_on_commit_callbacks() as planned:
+        services.notify(user_id=7, email="a@example.com", kind="k", subject="s", body="b")
+    monkeypatch.setattr(tasks, "monotonic", lambda: time.monotonic() + 60)
+    for run in planned:
+        run()
+    assert (Notification.objects.get().error, len(mail.outbox)) == ("the worker was busy", 0)
+    Notification.objects.update(due_at=Now())
+    do_jobs()
+    assert len(mail.outbox) == 1
+
+
 def test_who_dies_after_sending_sends_the_same_mail_again(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,10 +189,9 @@ def test_who_dies_after_sending_sends_the_same_mail_again(
     def die(self: Any) -> None:
         raise KeyboardInterrupt
 
-    deliver_events()
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(services, "_mark_sent", die)
-        do_jobs()
+        deliver_events()
     welcome = Notification.objects.get()
     assert (welcome.state, welcome.attempts, len(mail.outbox)) == ("waiting", 1, 1)
     do_jobs()

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -13,8 +14,8 @@ from severable.events.relay import Relay
 from severable.jobs.leader import lead
 from severable.jobs.scheduler import Scheduler
 
-POLL = 0.05
-TICK = 0.25
+POLL = 1.0  # seconds, if no commit wakes a loop
+KAFKA_POLL = 0.1
 
 
 class Command(BaseCommand):
@@ -24,21 +25,32 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        relay, listener = Relay(), Listener(stop)
-        others = [("scheduler", Scheduler().tick, TICK)]
+        relay, scheduler, listener = Relay(), Scheduler(), Listener(stop)
+        relay_wait = listener.waiter()
+        scheduler_wait = partial(scheduler.wait, listener.waiter())
+        threads = [
+            threading.Thread(target=listener.run, daemon=True),
+            _leader("scheduler", scheduler.tick, idle=POLL, stop=stop, wait=scheduler_wait),
+        ]
         if settings.KAFKA_BOOTSTRAP_SERVERS:
             from severable.contrib.kafka import Kafka
 
-            others.append(("kafka", Kafka().step, POLL))
-        threads = [
-            threading.Thread(target=lead, args=(name, step), kwargs={"idle": idle, "stop": stop})
-            for name, step, idle in others
-        ]
+            threads.append(_leader("kafka", Kafka().step, idle=KAFKA_POLL, stop=stop))
         for thread in threads:
             thread.start()
         logging.getLogger(__name__).info("relaying")
-        lead("relay", relay.step, idle=POLL, stop=stop, wait=listener.wait)
+        lead(
+            "relay",
+            relay.step,
+            idle=POLL,
+            stop=stop,
+            wait=relay_wait,
+            on_acquired=relay.reload,
+        )
         for thread in threads:
             thread.join()
         relay.close()
-        listener.close()
+
+
+def _leader(*args: Any, **options: Any) -> threading.Thread:
+    return threading.Thread(target=lead, args=args, kwargs=options)
