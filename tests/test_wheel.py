@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.addresses import free_addresses
+from tests.chaos.running import ON_SERVERS
 from tests.processes import ROOT, copy_of_the_repository
 
 PROCFILE = """
@@ -145,6 +146,7 @@ def library(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iter
     made.stop()
 
 
+@ON_SERVERS  # for its time: it uses none
 @pytest.mark.timeout(240)
 def test_a_project_of_ones_own_calls_publishes_and_handles(library: Library) -> None:
     """In one process and split: what the package asked of the shop's own settings or folders would
