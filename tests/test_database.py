@@ -17,6 +17,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from severable.config.database import process_kind
+from severable.config.postgresql.base import check
 from severable.events import status
 from severable.jobs.models import Job, Lease
 from tests.chaos.running import Shop
@@ -226,14 +227,12 @@ def test_a_session_that_the_server_has_ended_is_replaced_before_it_is_used() -> 
 @pytest.mark.django_db(transaction=True)
 def test_a_session_with_a_notice_is_kept() -> None:
     """Its socket can be read, too."""
-    with connection.cursor() as cursor:
-        cursor.execute("LISTEN of_a_test")
-        cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
-    with psycopg.connect(**connection.get_connection_params()) as other:
-        other.execute("NOTIFY of_a_test")
-    connection.close()
-    with connection.cursor() as cursor:
-        cursor.execute("UNLISTEN *")
-        cursor.execute("SELECT pg_backend_pid()")
-        assert cursor.fetchone() == (pid,)
+    parameters = connection.get_connection_params()
+    with psycopg.connect(**parameters, autocommit=True) as idle:
+        idle.execute("LISTEN of_a_test")
+        with psycopg.connect(**parameters, autocommit=True) as other:
+            other.execute("NOTIFY of_a_test")
+        check(idle)
+        assert [notice.channel for notice in idle.notifies(timeout=5, stop_after=1)] == [
+            "of_a_test"
+        ]
