@@ -1,7 +1,8 @@
 """The gateway's forwarding beside other proxies, each with one worker, before a trivial upstream.
 
 `python -m bench.gateway [--rounds 5] [--requests 4000]`. It needs nginx, which is the upstream,
-too. With node and npm it installs @fastify/http-proxy into a folder that it removes.
+too. With node and npm it installs @fastify/http-proxy into a folder that it removes. The bare
+forwarder needs aiohttp, which the shop does not: `pip install aiohttp`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +28,7 @@ from bench.systems import answers, deployments, wait_until
 
 PATH = "/api/inventory/products/MUG-OAK"
 GATEWAY, DIRECT = "the gateway", "upstream alone"
+FASTIFY, BARE = "@fastify/http-proxy", "bare ASGI with aiohttp"
 BODY = '{"sku": "MUG-OAK", "name": "Oak mug", "unit_price": 900, "currency": "EUR"}'
 NGINX = """\
 daemon off; worker_processes 1; pid %(folder)s/%(name)s.pid; error_log %(folder)s/error.log;
@@ -84,7 +87,7 @@ def main() -> None:
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         found = proxies(stack, Path(folder))
         taken = measure(found, given.rounds, given.requests)
-    missing = "" if "@fastify/http-proxy" in found else " @fastify/http-proxy was not measured."
+    missing = "".join(f" {name} was not measured." for name in (FASTIFY, BARE) if name not in found)
     text = TEXT.format(
         rounds=given.rounds, requests=given.requests, connections=CONNECTIONS, missing=missing
     )
@@ -142,13 +145,19 @@ def proxies(stack: ExitStack, folder: Path) -> dict[str, Proxy]:
     forward = FORWARD % {"upstream": upstream, "port": port}
     found["nginx"] = nginx_with(stack, folder, nginx, port, forward)
     if fastify := fastify_command(folder, upstream, port := free_port()):
-        found["@fastify/http-proxy"] = start(stack, fastify, port, {})
-    port, granian = free_port(), [sys.executable, "-m", "granian", "--interface", "asgi"]
-    bare = [*granian, "--no-ws", "--log-level", "error", "--host", "127.0.0.1", "--port", str(port)]
-    url = {"UPSTREAM": f"http://127.0.0.1:{upstream}"}
-    found["bare ASGI with aiohttp"] = start(
-        stack, [*bare, "bench.forwarder:application"], port, url
-    )
+        found[FASTIFY] = start(stack, fastify, port, {})
+    if find_spec("aiohttp"):
+        command = [sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws"]
+        command += [
+            "--log-level",
+            "error",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port := free_port()),
+        ]
+        url = {"UPSTREAM": f"http://127.0.0.1:{upstream}"}
+        found[BARE] = start(stack, [*command, "bench.forwarder:application"], port, url)
     return found | {GATEWAY: gateway(stack, folder, contexts)}
 
 
