@@ -57,15 +57,16 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
 def handle(events: list[Event], handler: handlers.Handler, *, redelivered: bool = False) -> int:
     """Run a handler for the events that it has not handled. Return their number.
 
-    All of them run in one transaction with their deliveries. If one fails, each runs in its own
-    transaction, and those that fail are stored for a retry. So does each of `redelivered`: the
-    previous worker may have crashed on one of them, so attempts are counted before they start.
+    All of them run in one transaction with their deliveries, unless the handler sets `batch=False`.
+    If one fails, each runs in its own transaction, and those that fail are stored for a retry. So
+    does each of `redelivered`: the previous worker may have crashed on one of them, so attempts are
+    counted before they start.
     """
     events = pending.deliverable(events, handler)
     if redelivered:
         pending.create_missing(events, handler)
         return sum(row.attempt() for row in pending.claim_untried(events, handler))
-    if handler.in_order and len(events) > 1:
+    if (handler.in_order or not handler.batch) and len(events) > 1:
         return sum(handle([event], handler) for event in events)
     try:
         return _run(handler, events, partial(pending.insert_done, events, handler))

@@ -28,6 +28,7 @@ class Handler:
     replay: bool = False
     in_order: bool = False
     from_beginning: bool = False
+    batch: bool = True
 
 
 _handlers: dict[str, Handler] = {}  # by name and type
@@ -40,6 +41,7 @@ def on(
     prefetch: Prefetch | None = None,
     replay: bool = False,
     in_order: bool = False,
+    batch: bool = True,
 ) -> Callable[[Function], Function]:
     """Return a decorator that subscribes a function to events: it runs once for each.
 
@@ -60,6 +62,11 @@ def on(
 
     `in_order=True` handles the events of a stream in the stream's order: each waits for those
     before it, also for a parked one. Streams do not wait for each other.
+
+    `batch=False` handles each event in its own transaction. By default, events of one type that
+    arrive together share one, which costs less. Set it if events of different streams update the
+    same rows, such as the stock of a product: transactions that lock several of these rows in
+    different orders deadlock.
 
     All events must be of one context. A handler subscribed to one more type receives that from
     then on. Raises ValueError.
@@ -83,6 +90,7 @@ def on(
                     replay,
                     in_order,
                     from_beginning=start == "beginning",
+                    batch=batch,
                 )
                 for event in events
             )

@@ -89,6 +89,27 @@ def test_a_queue_brings_an_event_to_its_own_context_only(subscriber: Subscriber)
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("batch", "committed_before"), [(True, [0, 0, 0]), (False, [0, 1, 2])])
+def test_a_handler_that_locks_shared_rows_has_a_transaction_for_each_event(
+    batch: bool, committed_before: list[int]
+) -> None:
+    """Batches of sales locked the same products in different orders: PostgreSQL needed a second to
+    see the deadlock, and all orders waited for it."""
+    commits: list[str] = []
+    seen: list[int] = []
+
+    def sell(event: OrderCreated) -> None:
+        seen.append(len(commits))
+        transaction.on_commit(lambda: commits.append(event.order_id))
+
+    only = handlers.Handler("orders.test", "orders", "order.OrderCreated", sell, (), batch=batch)
+    events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(3)]
+    with handlers.overridden(only):
+        assert delivery.handle([envelope(event) for event in events], only) == 3
+    assert seen == committed_before
+
+
+@pytest.mark.django_db(transaction=True)
 def test_shuffled_duplicates_at_two_workers_have_one_effect_each(subscriber: Subscriber) -> None:
     events = [recorded(OrderCreated(order_id=f"o{n}"), f"order-o{n}") for n in range(40)]
     copies = events * 3
