@@ -28,7 +28,7 @@ from bench.systems import answers, deployments, wait_until
 
 PATH = "/api/inventory/products/MUG-OAK"
 GATEWAY, DIRECT = "the gateway", "upstream alone"
-FASTIFY, BARE = "@fastify/http-proxy", "bare ASGI with aiohttp"
+WITH_FASTIFY, WITH_AIOHTTP = "@fastify/http-proxy", "bare ASGI with aiohttp"
 BODY = '{"sku": "MUG-OAK", "name": "Oak mug", "unit_price": 900, "currency": "EUR"}'
 NGINX = """\
 daemon off; worker_processes 1; pid %(folder)s/%(name)s.pid; error_log %(folder)s/error.log;
@@ -87,7 +87,9 @@ def main() -> None:
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         found = proxies(stack, Path(folder))
         taken = measure(found, given.rounds, given.requests)
-    missing = "".join(f" {name} was not measured." for name in (FASTIFY, BARE) if name not in found)
+    missing = "".join(
+        f" {name} was not measured." for name in (WITH_FASTIFY, WITH_AIOHTTP) if name not in found
+    )
     text = TEXT.format(
         rounds=given.rounds, requests=given.requests, connections=CONNECTIONS, missing=missing
     )
@@ -145,7 +147,7 @@ def proxies(stack: ExitStack, folder: Path) -> dict[str, Proxy]:
     forward = FORWARD % {"upstream": upstream, "port": port}
     found["nginx"] = nginx_with(stack, folder, nginx, port, forward)
     if fastify := fastify_command(folder, upstream, port := free_port()):
-        found[FASTIFY] = start(stack, fastify, port, {})
+        found[WITH_FASTIFY] = start(stack, fastify, port, {})
     if find_spec("aiohttp"):
         command = [sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws"]
         command += [
@@ -157,7 +159,7 @@ def proxies(stack: ExitStack, folder: Path) -> dict[str, Proxy]:
             str(port := free_port()),
         ]
         url = {"UPSTREAM": f"http://127.0.0.1:{upstream}"}
-        found[BARE] = start(stack, [*command, "bench.forwarder:application"], port, url)
+        found[WITH_AIOHTTP] = start(stack, [*command, "bench.forwarder:application"], port, url)
     return found | {GATEWAY: gateway(stack, folder, contexts)}
 
 
