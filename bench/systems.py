@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Usage:
         return spent | {"RabbitMQ": self.rabbitmq - before.rabbitmq}
 
 
-class System:
+class System(ABC):
     """A system with databases and a virtual host of its own, that runs or does not."""
 
     name: str
@@ -103,9 +104,9 @@ class System:
         folder = self.folder / "mail"
         return len(os.listdir(folder)) if folder.exists() else 0  # noqa: PTH208  # often called
 
+    @abstractmethod
     def settled(self, orders: int) -> bool:
         """Return whether all that so many paid orders cause is done."""
-        raise NotImplementedError
 
     def count(self, table: str, where: str, database: str) -> int:
         """Return how many rows of a table meet a condition."""
@@ -122,11 +123,13 @@ class System:
             "VAR_DIR": str(self.folder),
         }
 
+    @abstractmethod
     def _start(self) -> list[subprocess.Popen[bytes]]:
-        raise NotImplementedError
+        """Start its processes, and return them."""
 
+    @abstractmethod
     def _stock(self) -> None:
-        raise NotImplementedError
+        """Fill the shelves with what the clients order."""
 
     def _run(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "log").open("ab")
