@@ -21,7 +21,7 @@ __all__ = ["app"]
 app.loader.import_default_modules()  # Django, and with it the shop's own handlers
 
 
-@on(PaymentReceived)
+@on(PaymentReceived, batch=True)
 def nothing(event: PaymentReceived) -> None:
     """A handler that costs nothing: what is measured is the way to it."""
 

@@ -171,7 +171,7 @@ DATABASES = {"default": database.settings_for(DEPLOYMENT)}
 
 # The cache: one for all processes of a deployment
 
-CACHE_URL = env.str("CACHE_URL", "")
+CACHE_URL = env.address("CACHE_URL", "", ("redis", "rediss"))
 # Without a server the cache is a folder, in development. Elsewhere processes may run on several
 # machines: calls are not cached then, because an event would invalidate one machine's copy only.
 CACHE_IS_SHARED = bool(CACHE_URL) or DEVELOPMENT
@@ -194,7 +194,8 @@ CACHES = {
 
 # The broker
 
-CELERY_BROKER_URL = env.str("BROKER_URL", "filesystem://")
+BROKERS = ("filesystem", "amqp", "amqps", "pyamqp", "redis", "rediss")
+CELERY_BROKER_URL = env.address("BROKER_URL", "filesystem://", BROKERS)
 EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
 CELERY_BROKER_TRANSPORT_OPTIONS = broker.transport_options(CELERY_BROKER_URL, VAR / "broker")
 QUEUE_ARGUMENTS = broker.queue_arguments(CELERY_BROKER_URL)

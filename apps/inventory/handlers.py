@@ -10,7 +10,7 @@ from protos.order_pb2 import OrderCancelled, OrderPaid
 from severable.events import on
 
 
-@on(OrderPaid, batch=False)  # it locks products
+@on(OrderPaid)
 def sell_what_was_held(event: OrderPaid) -> None:
     services.sell(order_id=UUID(event.order_id))
 

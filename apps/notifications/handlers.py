@@ -53,7 +53,7 @@ def confirmation(event: EmailConfirmationRequested) -> EmailConfirmation:
     return stub(UserServiceStub).CreateEmailConfirmation(request)
 
 
-@on(EmailConfirmationRequested, prefetch=confirmation)
+@on(EmailConfirmationRequested, prefetch=confirmation, batch=True)
 def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> None:
     # The address may be a stranger's: this mail contains nothing that the account's owner typed.
     if to.url:
@@ -69,7 +69,7 @@ def confirm_email(event: EmailConfirmationRequested, to: EmailConfirmation) -> N
         )
 
 
-@on(UserRegistered, prefetch=recipient)
+@on(UserRegistered, prefetch=recipient, batch=True)
 def welcome(event: UserRegistered, to: Recipient | None) -> None:
     if to and to.preferences.account_mails:
         notify(
@@ -81,28 +81,28 @@ def welcome(event: UserRegistered, to: Recipient | None) -> None:
         )
 
 
-@on(OrderCreated, prefetch=recipient)
+@on(OrderCreated, prefetch=recipient, batch=True)
 def tell_created(event: OrderCreated, to: Recipient | None) -> None:
     _tell(event, to, "We have your order", "we have your order and will tell you how it goes on.")
 
 
-@on(OrderPaid, prefetch=recipient)
+@on(OrderPaid, prefetch=recipient, batch=True)
 def tell_paid(event: OrderPaid, to: Recipient | None) -> None:
     amount = f"{event.total / 100:.2f} {event.currency}"
     _tell(event, to, "Your order is paid", f"your order over {amount} is paid. We pack it now.")
 
 
-@on(OrderRejected, prefetch=recipient)
+@on(OrderRejected, prefetch=recipient, batch=True)
 def tell_rejected(event: OrderRejected, to: Recipient | None) -> None:
     _tell(event, to, "We could not take your order", f"your order failed. {event.detail}")
 
 
-@on(OrderCancelled, prefetch=recipient)
+@on(OrderCancelled, prefetch=recipient, batch=True)
 def tell_cancelled(event: OrderCancelled, to: Recipient | None) -> None:
     _tell(event, to, "Your order is cancelled", "your order is cancelled. You pay nothing.")
 
 
-@on(OrderShipped, prefetch=recipient)
+@on(OrderShipped, prefetch=recipient, batch=True)
 def tell_shipped(event: OrderShipped, to: Recipient | None) -> None:
     _tell(event, to, "Your order is on its way", "your order has left our house.")
 

@@ -19,7 +19,7 @@ def customer(event: OrderPaid) -> UserResponse:
     return stub(UserServiceStub).GetUser(GetUserRequest(user_id=event.user_id))
 
 
-@on(OrderPaid, prefetch=customer)
+@on(OrderPaid, prefetch=customer, batch=True)
 def start_shipping(event: OrderPaid, customer: UserResponse) -> None:
     services.pack(order_id=UUID(event.order_id), name=customer.name, address=customer.address)
 

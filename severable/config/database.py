@@ -59,13 +59,19 @@ def settings_for(deployment: Deployment) -> dict[str, Any]:
     if sqlite:
         Path(found["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         return found | _sqlite(limits)
-    pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL", 20), "timeout": 5}
     options = postgresql_options(limits, deployment.name, found.get("OPTIONS", {}))
     return found | {
         "ENGINE": "severable.config.postgresql",
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": pool, **options},
+        "OPTIONS": {"pool": _pool(), **options},
     }
+
+
+def _pool() -> dict[str, Any]:
+    size = env.int("DATABASE_POOL", 20)
+    if size < 1:
+        raise ImproperlyConfigured(f"DATABASE_POOL is {size}: a process needs a connection")
+    return {"min_size": 1, "max_size": size, "timeout": 5}
 
 
 def _sqlite(limits: Limits) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.conf import settings
@@ -42,6 +43,19 @@ class Env(environ.Env):
         wanted = {int: "a whole number from 0", float: "a number from 0", bool: "true or false"}
         value = self.ENVIRON.get(var)
         return ImproperlyConfigured(f"{var} is {value!r}, not {wanted.get(cast, 'valid')}")
+
+    def address(self, var: str, default: str, schemes: tuple[str, ...]) -> str:
+        """Return a URL of one of these schemes. Raises ImproperlyConfigured, without the URL's
+        password."""
+        url: str = self.str(var, default)
+        parts = urlsplit(url)
+        if url and parts.scheme not in schemes:
+            raise ImproperlyConfigured(f"{var} is no URL with {', '.join(schemes)}")
+        try:
+            parts.port  # noqa: B018  # parsed here
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var}: {error}") from None
+        return url
 
 
 env = Env()

@@ -57,10 +57,10 @@ def deliver(self: Task[Any, Any], events: list[Json]) -> None:
 def handle(events: list[Event], handler: handlers.Handler, *, redelivered: bool = False) -> int:
     """Run a handler for the events that it has not handled. Return their number.
 
-    All of them run in one transaction with their deliveries, unless the handler sets `batch=False`.
-    If one fails, each runs in its own transaction, and those that fail are stored for a retry. So
-    does each of `redelivered`: the previous worker may have crashed on one of them, so attempts are
-    counted before they start.
+    Each runs in a transaction with its delivery, or all in one if the handler sets `batch=True`; if
+    one of these fails, each runs in its own. Those that fail are stored for a retry. Attempts at
+    `redelivered` events are counted before they start, because the previous worker may have crashed
+    on one of them.
     """
     events = pending.deliverable(events, handler)
     if redelivered:

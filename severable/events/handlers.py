@@ -28,7 +28,7 @@ class Handler:
     replay: bool = False
     in_order: bool = False
     from_beginning: bool = False
-    batch: bool = True
+    batch: bool = False
 
 
 _handlers: dict[str, Handler] = {}  # by name and type
@@ -41,7 +41,7 @@ def on(
     prefetch: Prefetch | None = None,
     replay: bool = False,
     in_order: bool = False,
-    batch: bool = True,
+    batch: bool = False,
 ) -> Callable[[Function], Function]:
     """Return a decorator that subscribes a function to events: it runs once for each.
 
@@ -63,10 +63,9 @@ def on(
     `in_order=True` handles the events of a stream in the stream's order: each waits for those
     before it, also for a parked one. Streams do not wait for each other.
 
-    `batch=False` handles each event in its own transaction. By default, events of one type that
-    arrive together share one, which costs less. Set it if events of different streams update the
-    same rows, such as the stock of a product: transactions that lock several of these rows in
-    different orders deadlock.
+    Each event is handled in its own transaction. With `batch=True`, events of one type that arrive
+    together share one, which costs less. Set it only if the handler just inserts rows: transactions
+    that update several rows, such as the stock of products, in different orders deadlock.
 
     All events must be of one context. A handler subscribed to one more type receives that from
     then on. Raises ValueError.

@@ -37,7 +37,12 @@ def swallow(event: PaymentReceived) -> None:
 
 handlers.add(
     handlers.Handler(
-        "notifications.swallow", "notifications", type_of(PaymentReceived()), swallow, ()
+        "notifications.swallow",
+        "notifications",
+        type_of(PaymentReceived()),
+        swallow,
+        (),
+        batch=True,
     )
 )
 queues.declare()  # once more, with what this handler listens to

@@ -41,7 +41,7 @@ def only(runs: Counter[str]) -> Iterator[handlers.Handler]:
         runs[event.order_id] += 1
         Lease.objects.create(name=f"{event.order_id} {random.random()}", expires_at=LONG_AGO)
 
-    made = handlers.Handler("orders.test", "orders", "order.OrderCreated", note, ())
+    made = handlers.Handler("orders.test", "orders", "order.OrderCreated", note, (), batch=True)
     with handlers.overridden(made):
         yield made
 

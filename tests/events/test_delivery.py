@@ -52,7 +52,9 @@ class Subscriber:
 @pytest.fixture
 def subscriber() -> Iterator[Subscriber]:
     subscriber = Subscriber()
-    only = handlers.Handler("orders.test", "orders", "order.OrderCreated", subscriber, ())
+    only = handlers.Handler(
+        "orders.test", "orders", "order.OrderCreated", subscriber, (), batch=True
+    )
     with handlers.overridden(only):
         yield subscriber
 
