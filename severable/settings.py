@@ -36,9 +36,7 @@ if CHANNEL not in ("grpc", "rest"):
 if TOPOLOGY.faults and not DEVELOPMENT:
     raise ImproperlyConfigured("topology.toml: [faults] are for development only")
 DEPLOYMENT = TOPOLOGY.deployment(PLACEMENT, env.str("SHOP_DEPLOYMENT", None))
-ISSUES_TOKENS = any(
-    "JWT_PRIVATE_KEY" in TOPOLOGY.contexts[name].secrets for name in DEPLOYMENT.contexts
-)
+ISSUES_TOKENS = TOPOLOGY.accounts is not None and TOPOLOGY.accounts.name in DEPLOYMENT.contexts
 GRPC_LISTEN = env.str("GRPC_LISTEN", DEPLOYMENT.grpc[0])
 # Seconds that a web process serves on after SIGTERM, while its callers turn to other replicas.
 DRAIN_SECONDS = env.float("DRAIN_SECONDS", 1.0 if len(DEPLOYMENT.http) > 1 else 0.0)
@@ -61,8 +59,8 @@ OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 
 INSTALLED_APPS = [
     "severable",
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "severable.admin.apps.DjangoAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -94,7 +92,9 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware"
+    if ISSUES_TOKENS
+    else "severable.api.staff.StaffAuthentication",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -121,12 +121,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Authentication
 
-# Without the user accounts, staff sign in to the admin with a token and get an account of Django's.
+# Staff sign in where the user accounts are. Elsewhere a cookie with a token names them, and they
+# have an account of Django's without a password.
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend"
     if ISSUES_TOKENS
-    else "severable.api.staff.StaffToken"
+    else "severable.api.staff.StaffPermissions"
 ]
+STAFF_COOKIE_NAME = "staff" if DEVELOPMENT else "__Host-staff"  # no other host can set it
 JWT_PRIVATE_KEY = (
     secret("JWT_PRIVATE_KEY", jwk.new_private_key, "signs tokens; manage.py jwks --new makes one")
     if ISSUES_TOKENS
@@ -155,10 +157,10 @@ RATE_LIMITS = rate_limits.rate_limits({"reads": 600})  # requests of one caller 
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_SAMESITE = "Lax"
-# Deployments answer at one host, and browsers do not separate cookies by port: with the same names
-# each would end the sessions of the others.
+# Deployments answer at one host, and browsers do not separate cookies by port: with the same name
+# each would end the sessions of the others. The CSRF cookie is the same for all: the form of a page
+# may lead to another deployment, as that for signing out does.
 SESSION_COOKIE_NAME = "sessionid" if ISSUES_TOKENS else f"sessionid_{DEPLOYMENT.name}"
-CSRF_COOKIE_NAME = "csrftoken" if ISSUES_TOKENS else f"csrftoken_{DEPLOYMENT.name}"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # see severable.http.wsgi.Request
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 # TLS ends at the proxy in front; the domain's other hosts may not have it.
@@ -254,6 +256,7 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "DASHBOARD_CALLBACK": "severable.admin.navigation.dashboard",
     "SIDEBAR": {"navigation": "severable.admin.navigation.sidebar"},
+    "SCRIPTS": [] if ISSUES_TOKENS else ["severable.admin.navigation.renewal"],
 }
 
 # Telemetry

@@ -6,14 +6,9 @@ from severable.http import Application, Front
 
 
 def in_front_of(front: Front) -> Application:
-    """Return a proxy in front of Django, or Django alone if no other deployment has routes."""
+    """Return a proxy in front of Django, or Django alone if there is no other deployment."""
     topology, placement = settings.TOPOLOGY, settings.PLACEMENT
-    peers = {
-        topology.where(placement, context.name)
-        for context in topology.contexts.values()
-        if context.routes
-    }
-    if peers <= {settings.DEPLOYMENT}:
+    if len(topology.deployments(placement)) == 1:
         return front
     from apps.gateway.proxy import Gateway, upstreams
     from apps.gateway.urls import urlpatterns

@@ -24,7 +24,7 @@ from severable.api import GATEWAY, forwarded_address, is_proxied
 from severable.http import Answer, Front, Head, Receive, Scope, Send
 from severable.rpc import identity, tls_server_name
 from severable.telemetry import PROBES, correlation, tracing
-from severable.topology import Deployment, Topology
+from severable.topology import Deployment, Topology, admin_paths
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -92,13 +92,16 @@ class Gateway:
 
 
 def upstreams(topology: Topology, placement: str, deployment: Deployment) -> dict[str, Upstream]:
-    """Return the upstream of each route of the contexts that run in other deployments."""
+    """Return the upstream of each path that another deployment serves: the routes of its contexts,
+    and their admin."""
+    admin = admin_paths(topology, placement)
     found: dict[str, Upstream] = {}
     for context in topology.contexts.values():
         peer = topology.where(placement, context.name)
-        if context.routes and peer != deployment:
+        if peer != deployment:
             upstream = Upstream(peer.http, topology.policies[context.name], tls_server_name(peer))
-            found |= dict.fromkeys(context.routes, upstream)
+            pages = (path for path, name in admin.items() if name == context.name)
+            found |= dict.fromkeys((*context.routes, *pages), upstream)
     return found
 
 

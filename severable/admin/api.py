@@ -1,4 +1,4 @@
-"""The admin of the API's models, idempotency keys and attempts, and the admin's sign-in form."""
+"""The admin of the API's models: idempotency keys and attempts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from django.contrib import admin
 
 from severable.admin.columns import column
 from severable.admin.site import Record
-from severable.api.forms import AdminSignInForm
 from severable.api.models import Attempts, IdempotencyKey
-
-admin.site.login_form = AdminSignInForm
 
 
 @admin.register(IdempotencyKey)

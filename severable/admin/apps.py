@@ -1,6 +1,12 @@
-"""The app config: it registers the admins of events, jobs, sagas and idempotency keys."""
+"""The app configs: the admin's site, and the pages of events, jobs, sagas and idempotency keys."""
 
 from django.apps import AppConfig
+from django.contrib.admin import apps
+
+
+class DjangoAdminConfig(apps.AdminConfig):
+    default = False  # of this module
+    default_site = "severable.admin.front.Site"
 
 
 class AdminConfig(AppConfig):

@@ -17,9 +17,10 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import quote
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.utils import display_for_label
 
@@ -82,16 +83,15 @@ def state_column(field: str, colors: Colors | None = None) -> Column:
 
 
 def link(model: str, pk: Any, text: str = "") -> str:
-    """Return a link to one row, such as link("orders.order", order_id), or only its text if the
-    admin of that context runs in another deployment."""
+    """Return a link to one row, such as link("orders.order", order_id), in every placement."""
     if pk is None:
         return "-"
-    return _link(f"admin:{model.replace('.', '_')}_change", [quote(pk)], "", text or str(pk))
+    return _link(path_of(model, pk), text or str(pk))
 
 
 def rows(model: str, text: str, **where: Any) -> str:
     """Return a link to the rows of a model that have these values."""
-    return _link(f"admin:{model.replace('.', '_')}_changelist", [], f"?{urlencode(where)}", text)
+    return _link(f"{path_of(model)}?{urlencode(where)}", text)
 
 
 def joined(*links: str) -> str:
@@ -115,9 +115,16 @@ def label(state: str, colors: Colors = COLORS) -> str:
     return shown
 
 
-def _link(view: str, args: list[str], query: str, text: str) -> str:
-    try:
-        url = reverse(view, args=args)
-    except NoReverseMatch:
-        return text
-    return format_html('<a href="{}{}" class="text-link">{}</a>', url, query, text)
+def path_of(model: str, pk: Any = None) -> str:
+    """Return the path of the list of a model such as "orders.order", or of one row, in every
+    placement."""
+    app, _, name = model.partition(".")
+    row = [] if pk is None else [quote(pk)]
+    if app in settings.TOPOLOGY.contexts and app not in settings.DEPLOYMENT.contexts:
+        below = "".join(f"{each}/change/" for each in row)
+        return f"{reverse('admin:index')}{app}/{name}/{below}"
+    return reverse(f"admin:{app}_{name}_{'change' if row else 'changelist'}", args=row)
+
+
+def _link(url: str, text: str) -> str:
+    return format_html('<a href="{}" class="text-link">{}</a>', url, text)

@@ -33,14 +33,12 @@ class KeyRing(TokenBackend):
     The signature of a token is verified once, and its expiry each time.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            ALGORITHM, audience=key_ring.AUDIENCE, issuer=key_ring.ISSUER, leeway=LEEWAY
-        )
+    def __init__(self, audience: str = key_ring.AUDIENCE) -> None:
+        super().__init__(ALGORITHM, audience=audience, issuer=key_ring.ISSUER, leeway=LEEWAY)
         self._verified = lru_cache(VERIFIED)(super().decode)
 
     def encode(self, payload: dict[str, Any]) -> str:
-        return key_ring.sign(payload)
+        return key_ring.sign(payload, str(self.audience))
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         """Return a token's claims. Raises TokenBackendError if it is not valid, or has expired."""

@@ -12,6 +12,7 @@ import grpc
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER = "2"
+NOT_PAGES = ("/api/", "/internal/", "/.well-known/")  # what is below these paths is for programs
 
 # The database is down, or has ended the session. Other database errors are bugs.
 DATABASE_DOWN = (OperationalError, InterfaceError, InternalError)
@@ -148,9 +150,29 @@ def _fields(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
         yield {"field": path, "code": getattr(detail, "code", "invalid"), "detail": str(detail)}
 
 
+def wants_html(request: HttpRequest) -> bool:
+    """Return whether a browser asks for a page outside of the API."""
+    is_api = request.path_info.startswith(NOT_PAGES)
+    return not is_api and "text/html" in request.headers.get("Accept", "")
+
+
+def error_response(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    """Return an error as a page for a browser, or as a problem."""
+    return _shown(request, problem(status, code, detail))
+
+
+def _shown(
+    request: HttpRequest, body: Problem, headers: dict[str, str] | None = None
+) -> HttpResponse:
+    if not wants_html(request):
+        return problem_answer(body, headers)
+    shown = render_to_string("severable/error.html", body)
+    return HttpResponse(shown, status=body["status"], headers=headers)
+
+
 def _page(status: HTTPStatus, code: str, detail: str) -> Any:
     def view(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-        return problem_answer(problem(status, code, detail))
+        return error_response(request, status, code, detail)
 
     return view
 
@@ -167,6 +189,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """
     error = sys.exc_info()[1]
     if isinstance(error, DATABASE_DOWN):
-        return problem_answer(*_unavailable(error))
+        return _shown(request, *_unavailable(error))
     detail = "An internal error occurred. It has been logged."
-    return problem_answer(problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))
+    return error_response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)

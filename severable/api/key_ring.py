@@ -21,11 +21,11 @@ class NoSigningKey(RuntimeError):
     """This deployment has no private key, so it cannot issue tokens."""
 
 
-def sign(payload: dict[str, Any]) -> str:
+def sign(payload: dict[str, Any], audience: str = AUDIENCE) -> str:
     """Return a signed token that names its key. Raises NoSigningKey."""
     if not settings.JWT_PRIVATE_KEY:
         raise NoSigningKey("JWT_PRIVATE_KEY is not set")
-    claims = payload | {"aud": AUDIENCE, "iss": ISSUER}
+    claims = payload | {"aud": audience, "iss": ISSUER}
     return jwt.encode(claims, _private_key(), algorithm=ALGORITHM, headers={"kid": _own()["kid"]})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from severable.topology import ENTRY, Context, Deployment, Topology
+from severable.topology import ENTRY, Context, Deployment, Topology, admin_paths
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,21 @@ class Route:
 def routes(topology: Topology, placement: str) -> list[Route]:
     """Return the routes of a placement, the most particular first.
 
-    The last one is "/", for all that no context names: it is the entry's, with the admin, the
-    documents and the health checks.
+    The last one is "/", for all that no context names: it is the entry's, with the index of the
+    admin, the documents and the health checks.
     """
+    entry = topology.where(placement, ENTRY)
     found = [
         Route(path, topology.where(placement, context.name), permission)
         for context in topology.contexts.values()
         for path, permission in _paths(context).items()
     ]
+    for path, context in admin_paths(topology, placement).items():
+        deployment = topology.where(placement, context)
+        if deployment != entry:
+            found.append(Route(path, deployment))
     found.sort(key=lambda route: (not route.exact, -len(route.path), route.path))
-    return [*found, Route("/", topology.where(placement, ENTRY))]
+    return [*found, Route("/", entry)]
 
 
 def _paths(context: Context) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The topology: the contexts, the policies of their calls, and the placements."""
 
+from severable.topology.admin_paths import admin_paths
 from severable.topology.loading import load, path, refuse_undeployable
 from severable.topology.model import (
     ENTRY,
@@ -27,6 +28,7 @@ __all__ = [
     "Process",
     "Topology",
     "TopologyError",
+    "admin_paths",
     "load",
     "path",
     "refuse_undeployable",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
+from severable.topology.admin_paths import RESERVED
 from severable.topology.model import Context, Topology
 from severable.topology.problem import Place, Problem
 
@@ -20,6 +21,8 @@ def structure(topology: Topology) -> Iterator[Problem]:
 
 
 def _names(topology: Topology) -> Iterator[Problem]:
+    for name in sorted(topology.contexts.keys() & set(RESERVED)):
+        yield Problem(("contexts", name), f"/admin/{name}/ is a path of the admin itself")
     known = ", ".join(sorted(topology.contexts))
     named: list[tuple[Place, str]] = [(("faults", name), name) for name in topology.faults]
     named += [(("calls", name), name) for name in topology.overrides]

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
 ENTRY = "gateway"  # the context that the outside reaches
+SIGNING_KEY = "JWT_PRIVATE_KEY"  # the secret that only the context with the accounts gets
 MAX_CACHE_SECONDS = 86_400.0
 METHOD = r"^\w+\.\w+/\w+$"  # such as "user.UserService/GetUser"
 
@@ -210,6 +211,12 @@ class Topology:
     def permissions(self) -> tuple[str, ...]:
         """Every permission that a token may carry, such as "orders:ship"."""
         return tuple(sorted(p for c in self.contexts.values() for p in c.permissions))
+
+    @property
+    def accounts(self) -> Context | None:
+        """The context with the user accounts, whose deployment signs tokens; None if there is
+        none."""
+        return next((c for c in self.contexts.values() if SIGNING_KEY in c.secrets), None)
 
     def owner_of(self, package: str) -> Context | None:
         """Return the context whose contract a proto package is, or None."""

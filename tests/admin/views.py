@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.urls import get_resolver, reverse
@@ -15,7 +16,7 @@ from tests.api.routes import patterns
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 
-# Every model has these, below admin/<app>/<model>/.
+# Every model has these, below its list.
 ROW = "<path:object_id>/"
 OF_A_MODEL = {"", "add/", ROW, f"{ROW}history/", f"{ROW}delete/", f"{ROW}change/"}
 # Of no model, with what staff are answered. Search and autocomplete look at each model's
@@ -27,9 +28,10 @@ OF_NONE = {
     "password_change/": 200,  # their own
     "password_change/done/": 200,
     "jsi18n/": 200,
-    "search/": 200,
-    "autocomplete/": 403,
-    "r/<path:content_type_id>/<path:object_id>/": 404,
+    "at/shop/": 200,
+    "at/shop/search/": 200,
+    "at/shop/autocomplete/": 403,
+    "at/shop/r/<path:content_type_id>/<path:object_id>/": 404,
 }
 CATCH_ALL = {"(?P<url>.*)$"}
 
@@ -53,14 +55,17 @@ def page(row: Any) -> str:
 
 
 def path_of(model: Any) -> str:
-    return f"{model._meta.app_label}/{model._meta.model_name}"
+    """The path of a model's list, without admin/: those of no context are the deployment's."""
+    label = model._meta.app_label
+    where = "" if label in settings.TOPOLOGY.contexts else f"at/{settings.DEPLOYMENT.name}/"
+    return f"{where}{label}/{model._meta.model_name}"
 
 
 def served() -> set[str]:
     """The paths of all views of the admin, without admin/."""
     found = {path for path, _ in patterns(get_resolver().url_patterns) if path.startswith("admin/")}
     paths = {path.removeprefix("admin/") for path in found}
-    return {path for path in paths if not path.startswith("^(?P<app_label>")}
+    return {path for path in paths if "(?P<app_label>" not in path}
 
 
 def buttons(model: Any) -> set[str]:

@@ -202,3 +202,20 @@ def test_a_process_without_a_database_lives_but_is_not_ready(
 
     assert (answer.status_code, client.get("/health/live").status_code) == (503, 200)
     assert SECRET not in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/admin/nowhere/", "/health/nowhere"])
+def test_a_browser_gets_a_page_where_nothing_is(staff: User, client: APIClient, path: str) -> None:
+    """Somebody who follows a link that is wrong and reads JSON."""
+    staff.is_staff = True
+    staff.save()
+    client.force_login(staff)
+    answer = client.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (answer.status_code, answer["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "There is nothing at this address." in answer.content.decode()
+    assert_problem(client.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/api/nowhere", "/internal/nowhere", "/.well-known/nowhere"])
+def test_the_api_answers_a_browser_with_a_problem_too(client: APIClient, path: str) -> None:
+    assert_problem(client.get(path, headers={"Accept": "text/html"}), 404, "not_found")

@@ -773,8 +773,31 @@ def test_every_route_leads_to_a_path(context: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "deployment"),
+    [
+        ("/admin/orders/order/1/change/", "orders"),
+        ("/admin/orders", "orders"),
+        ("/admin/at/payments/severable_events/event/", "payments"),
+        *((f"/admin/{path}/", "users") for path in ("login", "logout", "password_change/done")),
+    ],
+)
+def test_the_admin_of_a_context_is_where_the_context_runs(asked: str, deployment: str) -> None:
+    """One admin of six deployments: a path means the same in every placement."""
+    [where] = settings.TOPOLOGY.deployment("split", deployment).http
+    assert peer_of(gateway_of("split", "gateway"), asked) == where
+    assert peer_of(gateway_of("one", "shop"), asked) is None
+
+
+@pytest.mark.parametrize(
     "asked",
     [
+        *(
+            "/admin/ordersX/",
+            "/admin/at/",
+            "/admin/at/nowhere/",
+            "/admin/at/gateway/",
+            "/admin/jsi18n/",
+        ),
         *("/internal/users", "/api/ordersX", "/api/orders-x", "/api/orders\n", "/api"),
         *("/api/admin", "/admin/", "/health/live", "/metrics", "/api/schema"),
         *("//api/orders", "/x/api/orders"),
@@ -827,7 +850,8 @@ def test_only_what_runs_elsewhere_is_forwarded(tmp_path: Path) -> None:
     found = proxy.upstreams(mixed, "mixed", mixed.deployment("mixed", "front"))
     gateway = proxy.Gateway(Front(Threads(nothing_for_django)), found, [])
 
-    assert sorted(found) == ["/api/a/of-b", "/api/b"]
+    admin = ["/admin/at/back", "/admin/b"]
+    assert sorted(found) == [*admin, "/api/a/of-b", "/api/b"]
     assert peer_of(gateway, "/api/b/1") == peer_of(gateway, "/api/a/of-b/1") == "back:1"
     assert peer_of(gateway, "/api/a/1") is None
 

@@ -105,6 +105,11 @@ CANNOT_RUN = {
         '["/api/cats/*/summary"]',
         r"gateway\.composed: '/api/cats/\*/summary' is under no context's routes",
     ),
+    "a context whose admin would be hidden": (
+        "[contexts.notifications]",
+        "[contexts.at]",
+        "contexts.at: /admin/at/ is a path of the admin itself",
+    ),
     "an unknown permission": (
         '= "admin:orders" }',
         '= "admin:all" }',

@@ -30,6 +30,15 @@ def test_the_most_particular_comes_first() -> None:
     assert paths[-1] == "/"
 
 
+def test_the_edge_knows_the_admin_of_each_deployment() -> None:
+    """Behind nginx or a mesh the admin of every context was the gateway's, which has none."""
+    found = {route.path: route.deployment.name for route in routes(TOPOLOGY, "split")}
+    assert found["/admin/payments"] == found["/admin/at/payments"] == "payments"
+    assert found["/admin/login"] == "users"
+    assert "/admin" not in found
+    assert "/admin/payments" not in {route.path for route in routes(TOPOLOGY, "one")}
+
+
 def test_a_guarded_path_says_what_it_needs() -> None:
     found = {route.path: route.permission for route in routes(TOPOLOGY, "split")}
     assert found["/api/admin/orders"] == "admin:orders"
