@@ -11,6 +11,6 @@ def in_front_of(front: Front) -> Application:
     if len(topology.deployments(placement)) == 1:
         return front
     from apps.gateway.proxy import Gateway, upstreams
-    from apps.gateway.urls import urlpatterns
+    from apps.gateway.urls import composed
 
-    return Gateway(front, upstreams(topology, placement, settings.DEPLOYMENT), urlpatterns)
+    return Gateway(front, upstreams(topology, placement, settings.DEPLOYMENT), composed)

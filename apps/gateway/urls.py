@@ -1,7 +1,10 @@
-"""The URLs that the gateway composes. Forwarded requests never reach Django."""
+"""The URLs that the gateway composes, and those of the storefront. Forwarded requests never reach
+Django."""
 
-from django.urls import path
+from django.urls import include, path
 
 from apps.gateway import api
 
-urlpatterns = [path("api/orders/<uuid:order_id>/summary", api.OrderSummary.as_view())]
+# Paths among the routes of other contexts, which are not forwarded.
+composed = [path("api/orders/<uuid:order_id>/summary", api.OrderSummary.as_view())]
+urlpatterns = [*composed, path("", include("apps.gateway.storefront.urls"))]

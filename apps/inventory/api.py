@@ -31,7 +31,12 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
         fields = ["sku", "name", "description", "unit_price", "currency", "available"]
 
 
+class Skus(django_filters.BaseInFilter, django_filters.CharFilter):
+    """Several SKUs, with commas between them."""
+
+
 class ProductFilter(django_filters.FilterSet):
+    sku = Skus("sku", label="SKUs, with commas between them")
     min_price = Amount("unit_price", "gte")
     max_price = Amount("unit_price", "lte")
     in_stock = django_filters.BooleanFilter(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from severable.rpc.client.addresses import FROZEN_SECONDS as FROZEN_SECONDS
     from severable.rpc.client.addresses import Address as Address
     from severable.rpc.client.addresses import Addresses as Addresses
+    from severable.rpc.client.balance import Peer as Peer
     from severable.rpc.client.balance import tls_server_name as tls_server_name
     from severable.rpc.client.stubs import stub as stub
     from severable.rpc.deadline import remaining as remaining
@@ -26,6 +27,7 @@ else:
             "Addresses": "client.addresses",
             "Circuit": "circuit",
             "FROZEN_SECONDS": "client.addresses",
+            "Peer": "client.balance",
             "tls_server_name": "client.balance",
             "deadline": "deadline",
             "identity": "identity",
@@ -41,6 +43,7 @@ __all__ = [
     "Address",
     "Addresses",
     "Circuit",
+    "Peer",
     "deadline",
     "identity",
     "registry",

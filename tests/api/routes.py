@@ -18,13 +18,14 @@ PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>|\{(\w+)\}")
 # Not of the public API: pages for people, and what deployments say to each other. The admin and
 # the internal API have tests of their own.
 PAGES = ("admin/", "api/login/", "api/logout/", "api/users/confirm-email/page", "^internal/")
+STOREFRONT = "apps.gateway.storefront."
 
 
 def served() -> dict[tuple[str, str], Any]:
     """The view of every method and path that this deployment serves: ("POST", "/api/orders")."""
     found = {}
     for pattern, view in patterns(get_resolver().url_patterns):
-        if not pattern or pattern.startswith(PAGES):
+        if pattern.startswith(PAGES) or view.__module__.startswith(STOREFRONT) or not pattern:
             continue
         path = simplify_regex(pattern) if "^" in pattern else f"/{pattern}"
         if not re.search(r"<(\w+:)?format>", path):  # another spelling of the same route

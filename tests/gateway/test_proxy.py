@@ -742,7 +742,7 @@ def gateway_of(placement: str, deployment: str) -> proxy.Gateway:
     shop = settings.TOPOLOGY
     upstreams = proxy.upstreams(shop, placement, shop.deployment(placement, deployment))
     front = Front(Threads(nothing_for_django))
-    return proxy.Gateway(front, upstreams, import_module("apps.gateway.urls").urlpatterns)
+    return proxy.Gateway(front, upstreams, import_module("apps.gateway.urls").composed)
 
 
 def peer_of(gateway: proxy.Gateway, asked: str) -> str | None:

@@ -1,0 +1,1 @@
+"""The storefront: server-rendered pages for customers, through the public HTTP API only."""
