@@ -60,6 +60,7 @@ class Page(View):
         return self.render("problem.html", {"error": error}, error.status)
 
     def _to_sign_in(self) -> HttpResponse:
+        self.session.end()
         back = self.request.get_full_path() if self.request.method == "GET" else self.back()
         return redirect(f"{reverse('storefront:sign-in')}?{urlencode({'next': back})}")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from time import monotonic, sleep, time
 from typing import Any, TypedDict
@@ -18,7 +20,10 @@ ACCESS, REFRESH = "shop_access", "shop_refresh"
 EARLY_SECONDS = 15  # before it expires, an access token is replaced
 EXCHANGE_SECONDS = 15.0  # that an exchange may take
 KEEP_SECONDS = 60  # for requests that were sent with the old refresh token
+FAILED_SECONDS = 1  # after which another request tries again
 POLL_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
 
 
 class Tokens(TypedDict):
@@ -48,7 +53,7 @@ class Session:
 
     @property
     def expired(self) -> bool:
-        """Whether the access token must be replaced before it is used."""
+        """Return whether the access token must be replaced before it is used."""
         return _seconds_left(self.access) < EARLY_SECONDS
 
     def start(self, tokens: Tokens) -> None:
@@ -93,21 +98,30 @@ def exchanged(refresh: str, exchange: Callable[[], Tokens]) -> Tokens | None:
     """Exchange a refresh token once, for all requests that have it at the same time.
 
     A refresh token that is used twice ends its session, and two tabs send the same one. The
-    deployment's cache has the new tokens for a short time, encrypted with the old one. Returns None
-    if another request has tried in vain.
+    deployment's cache has the new tokens for a short time, encrypted with the old one. Without the
+    cache nothing keeps two requests apart. Returns None if another request has tried in vain.
     """
     digest = sha256(refresh.encode()).digest()
     secret = Fernet(urlsafe_b64encode(sha256(b"storefront" + refresh.encode()).digest()))
     key = f"storefront:refresh:{digest.hex()}"
-    if not cache.add(key, "", EXCHANGE_SECONDS):
-        return _of_other(key, secret)
+    try:
+        first = cache.add(key, "", EXCHANGE_SECONDS)
+    except Exception as error:
+        log.warning("a token is refreshed without the cache: %r", error)
+        return exchange()
+    return _shared(key, secret, exchange) if first else _of_other(key, secret)
+
+
+def _shared(key: str, secret: Fernet, exchange: Callable[[], Tokens]) -> Tokens:
+    """Exchange the token, and share the result with the requests that wait for it."""
     tokens = None
     try:
         tokens = exchange()
         return tokens
     finally:
         text = secret.encrypt(json.dumps(tokens).encode()).decode()
-        cache.set(key, text, KEEP_SECONDS if tokens else POLL_SECONDS * 20)
+        with suppress(Exception):
+            cache.set(key, text, KEEP_SECONDS if tokens else FAILED_SECONDS)
 
 
 def _of_other(key: str, secret: Fernet) -> Tokens | None:
