@@ -83,6 +83,7 @@ def _answers(what: str, address: str, certificates: tls.Certificates | None) -> 
 WELCOME = """
 The shop is open.
 
+  Storefront    {url}/
   API browser   {url}/api/inventory/products
   API docs      {url}/api/docs
   Admin         {url}/admin/          admin / admin

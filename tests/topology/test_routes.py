@@ -7,7 +7,7 @@ import re
 import pytest
 from django.conf import settings
 
-from apps.gateway.urls import urlpatterns as composed
+from apps.gateway.urls import composed
 from severable.deploy.routes import routes
 from severable.topology import ENTRY
 
