@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from apps.orders import queries
@@ -114,5 +115,5 @@ def test_an_unknown_saga_is_shown_in_the_story_and_the_admin(
     order = Order.objects.create(id=row.key, user_id=7)
 
     assert queries.timeline(order) == []
-    page = admin_client.get(f"/admin/severable_saga/saga/{row.pk}/change/")
+    page = admin_client.get(reverse("admin:severable_saga_saga_change", args=[row.pk]))
     assert (page.status_code, "pay_twice" in page.content.decode()) == (200, True)
