@@ -15,7 +15,7 @@ PATHS = ("order_by", "values", "values_list", "select_related", "prefetch_relate
 
 
 class Kind(StrEnum):
-    """How code crosses from one app to another."""
+    """The kinds of a crossing."""
 
     FOREIGN_KEY = "foreign key"
     IMPORT = "import"
