@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run split test services test-services chaos bench lint format protos release-contracts lock clean
+.PHONY: help run split test services test-services chaos bench pictures lint format protos release-contracts lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -38,6 +38,9 @@ chaos: .venv/dev ## run the long tests, with killed and frozen processes
 
 bench: .venv/runtime ## measure the costs beside other systems; write docs/results.md
 	@$(BIN)/python -m bench
+
+pictures: .venv/dev ## take the pictures of the README from a running shop (needs Chromium)
+	@$(BIN)/python -m tools.pictures
 
 lint: .venv/dev ## check style, types, imports, contracts and generated files
 	$(BIN)/ruff check .
