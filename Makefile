@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run split test services test-services chaos bench pictures lint format protos release-contracts lock clean
+.PHONY: help run split test smoke services test-services chaos bench pictures lint format protos release-contracts lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -15,6 +15,11 @@ split: .venv/runtime ## run one deployment per context, the gateway in front (CH
 
 test: .venv/dev ## run the test suite
 	@$(BIN)/python -m pytest
+
+SMOKE := tests/journeys/test_placements.py::test_every_placement_answers_alike[split-grpc]
+SMOKE += tests/chaos/test_kills.py tests/orders/test_price.py
+smoke: .venv/dev ## prove the main promises: a split answers alike, kills lose nothing, an order's price
+	@LONG_TESTS=1 $(BIN)/python -m pytest -n0 -v -v $(SMOKE:%='%')
 
 services test-services: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 services test-services: export BROKER_URL ?= amqp://guest:guest@127.0.0.1:5672//

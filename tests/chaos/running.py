@@ -28,7 +28,10 @@ from tests.processes import ROOT
 
 SERVER = os.environ.get("DATABASE_URL", "")
 BROKER = os.environ.get("BROKER_URL", "")
-ON_SERVERS = pytest.mark.skipif(not BROKER, reason="long; `make test-services` runs it")
+ON_SERVERS = pytest.mark.skipif(
+    not BROKER and "LONG_TESTS" not in os.environ,
+    reason="long; `make test-services` runs it, and so does LONG_TESTS=1",
+)
 TOKEN_SECONDS = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds()
 
 
