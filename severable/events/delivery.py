@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind
 
 from severable.errors import Conflict
 from severable.events import handlers, malformed, pending
@@ -23,7 +24,7 @@ from severable.events.ordering import wait_for_earlier
 from severable.jobs.executors import executes
 from severable.protos.events_pb2 import Event
 from severable.telemetry import correlation
-from severable.telemetry.tracing import span
+from severable.telemetry.tracing import message_attributes, span
 
 TASK = "severable.events.deliver"
 
@@ -111,16 +112,25 @@ def _run(handler: handlers.Handler, events: list[Event], mark: Callable[[], set[
 def _prefetch(handler: handlers.Handler, event: Event, message: Message) -> list[Any]:
     if handler.in_order:
         wait_for_earlier(event, handler)
-    with _correlated(handler, event):
+    if not handler.prefetch:
+        return []
+    name = f"prefetch of {handler.name}"
+    with _correlation(event), span(name, event.traceparent):
         return [fetch(message) for fetch in handler.prefetch]
 
 
 @contextmanager
 def _correlated(handler: handlers.Handler, event: Event) -> Iterator[None]:
-    why = correlation.Correlation(event.correlationid, causation=event.id, actor=event.actor)
+    attributes = message_attributes("process", event.type, event.id)
     name = f"{event.type} to {handler.name}"
-    with correlation.correlated(why), span(name, event.traceparent):
+    with _correlation(event), span(name, event.traceparent, SpanKind.CONSUMER, attributes):
         yield
+
+
+def _correlation(event: Event) -> AbstractContextManager[None]:
+    return correlation.correlated(
+        correlation.Correlation(event.correlationid, causation=event.id, actor=event.actor)
+    )
 
 
 def check_replayable(handler: handlers.Handler) -> None:

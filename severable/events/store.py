@@ -6,6 +6,7 @@ from functools import cache
 
 from django.db import IntegrityError, connection
 from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind
 
 from severable.errors import Conflict
 from severable.events import notify, transactions
@@ -13,7 +14,7 @@ from severable.events.envelope import Json, source_of, to_json, type_of
 from severable.events.models import Event, prepared
 from severable.protos import events_pb2
 from severable.telemetry import correlation
-from severable.telemetry.tracing import traceparent
+from severable.telemetry.tracing import message_attributes, span, traceparent
 
 # Bytes of an event's data. The broker and the feed carry several events of this size at once.
 MAX_DATA = 256 * 1024
@@ -37,6 +38,12 @@ def append(message: Message, *, stream: str) -> Event:
     """
     if not connection.in_atomic_block:
         raise RuntimeError(f"append({type_of(message)}) outside a transaction")
+    attributes = message_attributes("publish", type_of(message))
+    with span(f"append {type_of(message)}", "", SpanKind.PRODUCER, attributes):
+        return _appended(message, stream)
+
+
+def _appended(message: Message, stream: str) -> Event:
     why = correlation.current()
     event = Event(
         source=source_of(type_of(message)),

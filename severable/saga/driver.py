@@ -84,7 +84,8 @@ def drive(saga: Saga) -> None:
 
 def _execute(saga: Saga, step: Step[Any], data: Any) -> None:
     try:
-        step.action(data)
+        with span(f"{saga.name} {step.name}"):
+            step.action(data)
     except Exception as error:
         domain_error = _domain_error_in(error)
         if domain_error is None:
@@ -145,7 +146,8 @@ def _compensate(saga: Saga, step: Step[Any], data: Any) -> None:
         saga.position -= 1  # nothing to log: stored with the next compensation
         return
     try:
-        step.compensation(data)
+        with span(f"{saga.name} compensate {step.name}"):
+            step.compensation(data)
     except Exception as error:
         _log_unknown(saga, step, Action.COMPENSATE, error)
         raise

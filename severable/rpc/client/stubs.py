@@ -23,6 +23,7 @@ from severable.rpc.client.policy import (
     Retry,
 )
 from severable.rpc.client.rest import RestChannel
+from severable.rpc.client.spans import CallSpan
 from severable.topology import Policy
 
 S = TypeVar("S")
@@ -61,12 +62,17 @@ def channel_to(context: str) -> grpc.Channel:
     fault = settings.TOPOLOGY.faults.get(context)
     faults = (InjectedFault(fault),) if fault else ()
     if context in settings.DEPLOYMENT.contexts:
-        return policed(LocalChannel(), policy, *faults)
+        return _traced(policed(LocalChannel(), policy, *faults), CallSpan(context, local=True))
     if settings.CHANNEL == "rest":
         remote: grpc.Channel = RestChannel(*peer.http, name=tls_server_name(peer))
     else:
         remote = grpc_channel(*peer.grpc, name=peer.name)
-    return policed(remote, policy, Identity(), *faults)
+    return _traced(policed(remote, policy, Identity(), *faults), CallSpan(context, local=False))
+
+
+def _traced(channel: grpc.Channel, span: CallSpan) -> grpc.Channel:
+    """Return the channel with spans if they are exported: else they would cost more than a call."""
+    return InterceptedChannel(channel, [span]) if settings.OTEL_EXPORTER_OTLP_ENDPOINT else channel
 
 
 def policed(

@@ -13,12 +13,13 @@ from django.conf import settings
 from django.db import close_old_connections
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.trace import SpanKind
 
 from severable.rpc import identity
 from severable.rpc.server import health
 from severable.rpc.server.entry import authenticated_call
 from severable.rpc.server.registry import registry, run
-from severable.telemetry.tracing import span
+from severable.telemetry.tracing import rpc_attributes, span
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,10 @@ def _authenticated(method: str, behavior: Any, metadata: dict[str, Any]) -> Call
         close_old_connections()
         try:
             parent = metadata.get("traceparent", "")
-            with span(method[1:], parent), authenticated_call(method, metadata, _seconds(context)):
+            with (
+                span(method[1:], parent, SpanKind.SERVER, rpc_attributes(method)),
+                authenticated_call(method, metadata, _seconds(context)),
+            ):
                 return run(behavior, request, context)
         except identity.NotAuthenticated as error:
             context.abort(error.status, str(error))
