@@ -209,8 +209,8 @@ CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = DEPLOYMENT.queues[0] if DEPLOYMENT.queues else DEPLOYMENT.name
 # The embedded broker is polled: a worker must take as much as it can do until the next poll.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 32 if EMBEDDED_BROKER else 1
-# Its queue is exclusive and named after the host: a second worker on a machine would fail.
-CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+# The embedded broker would have to be polled for it, too.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = not EMBEDDED_BROKER
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CONSUMER = "severable.events.celery:Consumer"

@@ -1,11 +1,15 @@
-"""The Celery application's parts for events: a transport and a heartbeat."""
+"""The Celery application's parts for events: a transport, a heartbeat, and the names of workers."""
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.signals import celeryd_init
 from celery.worker import consumer
+from django.conf import settings
 
 from severable import heartbeat
 from severable.config.environment import load_settings
@@ -44,6 +48,18 @@ class Consumer(consumer.Consumer):
             for step in consumer.Consumer.Blueprint.default_steps
             if not step.endswith(":DelayedDelivery")
         ]
+
+
+@celeryd_init.connect
+def name_worker(instance: Any, **kwargs: Any) -> None:
+    """Name a worker that has no name of its own (`-n`) after its deployment and process.
+
+    A worker's queue for remote control is exclusive and has its name: by Celery's default a second
+    worker on a machine could not start.
+    """
+    host = socket.gethostname()
+    if instance.hostname == f"celery@{host}":
+        instance.hostname = f"{settings.DEPLOYMENT.name}-{os.getpid()}@{host}"
 
 
 def set_up(app: Celery) -> None:

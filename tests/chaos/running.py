@@ -130,6 +130,10 @@ class Shop:
         )
         return done.stdout
 
+    def environment(self, deployment: str = "") -> dict[str, str]:
+        """What a process beside the shop needs, one of a deployment if it is named."""
+        return self._env | ({"SHOP_DEPLOYMENT": deployment} if deployment else {})
+
     def children(self) -> dict[str, int]:
         """The process ids of web, worker and relay."""
         assert self._supervisor
