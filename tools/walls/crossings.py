@@ -113,12 +113,16 @@ def _lookups(models: Models, module: Module, call: ast.Call) -> Iterator[Use]:
     else:
         return
     start = _queried(models, module, call.func)
-    for path in paths if start else []:
-        model: Model | None = start
+    if start is None:
+        return
+    for path in paths:
+        model = start
         for part in path.lstrip("-").split("__"):
-            following = models.follow(model, part) if model else None
-            if model and following and following.app != model.app:
-                yield following.app, Kind.LOOKUP, call.lineno, f"{start.name}: {path}"  # type: ignore[union-attr]
+            following = models.follow(model, part)
+            if following is None:
+                break
+            if following.app != model.app:
+                yield following.app, Kind.LOOKUP, call.lineno, f"{start.name}: {path}"
             model = following
 
 
