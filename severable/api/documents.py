@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from http import HTTPStatus
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from django.http import HttpResponse
@@ -16,21 +19,38 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-FRESH = 60  # seconds for which a cached copy is not revalidated
+from severable.api import merging
+
+FRESH = 60  # seconds for which a cached copy is not revalidated, nor other deployments are asked
+INCOMPLETE = 5.0  # seconds after which a deployment that has not responded is asked again
 
 _building = Lock()
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The bytes of a document, and until when (`monotonic()`) they are used."""
+
+    body: bytes
+    until: float
+
+
+_kept: dict[type[BaseRenderer], Rendered] = {}
+
+
 class SchemaView(SpectacularAPIView):
-    """The OpenAPI document, as YAML or JSON. Building it takes long, and it is the same for all
-    callers, so each process builds it once."""
+    """The OpenAPI document, as YAML or JSON; the gateway's has the operations of all deployments.
+
+    Building it takes long, and it is the same for all callers, so each process builds its own part
+    once.
+    """
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         renderer = request.accepted_renderer
         kind: Any = renderer.__class__
         with _building:  # not once per thread
-            body = _rendered(kind)
+            body = _rendered(kind, request.get_host())
         etag = f'"{sha256(body).hexdigest()[:32]}"'
         response = HttpResponse(body, content_type=f"{renderer.media_type}; charset=utf-8")
         response["Content-Disposition"] = f'inline; filename="shop.{renderer.format}"'
@@ -48,8 +68,26 @@ class DocsView(SpectacularSwaggerSplitView):
         return HttpResponse(status=HTTPStatus.OK, headers=headers)
 
 
+def _rendered(renderer: type[BaseRenderer], host: str) -> bytes:
+    kept = _kept.get(renderer)
+    if kept is None or kept.until <= monotonic():
+        document, seconds = _document(host)
+        rendered: Any = renderer().render(document, None, {})
+        kept = _kept[renderer] = Rendered(bytes(rendered), monotonic() + seconds)
+    return kept.body
+
+
+def _document(host: str) -> tuple[merging.Document, float]:
+    """Return the document, and the seconds for which it may be used."""
+    others = merging.others()
+    if not others:
+        return _own(), inf
+    found = merging.fetch(others, host)
+    complete = None not in found.values()
+    return merging.merge(_own(), found), FRESH if complete else INCOMPLETE
+
+
 @cache
-def _rendered(renderer: type[BaseRenderer]) -> bytes:
+def _own() -> merging.Document:
     generator: Any = SchemaGenerator()  # type: ignore[no-untyped-call]
-    rendered: Any = renderer().render(generator.get_schema(request=None, public=True), None, {})
-    return bytes(rendered)
+    return dict(generator.get_schema(request=None, public=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
 
@@ -13,7 +13,8 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from apps.users.models import User
-from severable.api import documents
+from severable.api import documents, merging
+from severable.topology import Deployment
 from tests.api.matrix import MATRIX, Key
 from tests.api.routes import PARAMETER, documented, in_document, served
 from tests.conftest import ClientFor
@@ -49,7 +50,8 @@ def test_the_document_is_built_once_however_many_ask(monkeypatch: pytest.MonkeyP
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(SchemaGenerator, "get_schema", build)
-    documents._rendered.cache_clear()
+    documents._own.cache_clear()
+    documents._kept.clear()
     answers = together(8, lambda _: APIClient().get("/api/schema?format=json"))
 
     assert len(built) == 1
@@ -100,3 +102,90 @@ def test_an_odd_method_is_answered_everywhere(
     path = PARAMETER.sub("1", path)
 
     assert ask(client_for(staff), path).status_code < 500
+
+
+# The gateway of a split shop
+
+
+@pytest.fixture
+def split(settings: Any) -> Iterator[None]:
+    """This process is the gateway's, and documents the other deployments."""
+    settings.PLACEMENT = "split"
+    settings.DEPLOYMENT = settings.TOPOLOGY.deployment("split", "gateway")
+    documents._kept.clear()
+    yield
+    documents._kept.clear()
+
+
+def document_of(name: str) -> dict[str, Any]:
+    return {
+        "info": {"title": "", "version": "1"},
+        "paths": {f"/api/{name}": {"get": {}}},
+        "components": {"schemas": {name.title(): {"type": "object"}, "Problem": {}}},
+    }
+
+
+@pytest.mark.usefixtures("split")
+def test_the_gateway_documents_the_operations_of_all_deployments(
+    db: None, anonymous: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_fetch", lambda deployment, host: document_of(deployment.name))
+    document = anonymous.get("/api/schema?format=json").json()
+
+    assert {f"/api/{name}" for name in ("users", "payments")} <= document["paths"].keys()
+    assert {"Users", "Payments", "Problem"} <= document["components"]["schemas"].keys()
+    assert "do not respond" not in document["info"]["description"]
+
+
+@pytest.mark.usefixtures("split")
+def test_a_deployment_that_does_not_respond_is_named_and_asked_again(
+    db: None, anonymous: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document without it was kept for as long as the process ran."""
+    down = {"payments"}
+
+    def fetch(deployment: Deployment, host: str) -> dict[str, Any] | None:
+        return None if deployment.name in down else document_of(deployment.name)
+
+    monkeypatch.setattr(merging, "_fetch", fetch)
+    monkeypatch.setattr(documents, "INCOMPLETE", 0.0)
+    incomplete = anonymous.get("/api/schema?format=json").json()
+    down.clear()
+    complete = anonymous.get("/api/schema?format=json").json()
+
+    assert "they do not respond now: payments." in incomplete["info"]["description"]
+    assert "/api/users" in incomplete["paths"] and "/api/payments" not in incomplete["paths"]
+    assert "/api/payments" in complete["paths"]
+
+
+@pytest.mark.usefixtures("split")
+def test_no_deployment_responding_is_no_error(db: None, anonymous: APIClient) -> None:
+    """Nothing listens at the addresses of the other deployments."""
+    response = anonymous.get("/api/schema?format=json")
+
+    assert response.status_code == 200
+    assert "they do not respond now: users, " in response.json()["info"]["description"]
+
+
+def test_schemas_of_one_name_that_differ_are_told_apart() -> None:
+    """The states of a payment were documented as those of an order."""
+
+    def document(state: str) -> dict[str, Any]:
+        state_of = {"$ref": "#/components/schemas/StatusEnum"}
+        schemas = {"StatusEnum": {"enum": [state]}, state.title(): {"status": state_of}}
+        return {"info": {}, "paths": {}, "components": {"schemas": schemas}}
+
+    found = {"orders": document("shipped"), "payments": document("captured"), "more": None}
+    schemas = merging.merge({"info": {}, "paths": {}}, found)["components"]["schemas"]
+
+    assert schemas["StatusEnum"] == {"enum": ["shipped"]}
+    assert schemas["PaymentsStatusEnum"] == {"enum": ["captured"]}
+    assert schemas["Captured"]["status"]["$ref"].endswith("/PaymentsStatusEnum")
+    assert schemas["Shipped"]["status"]["$ref"].endswith("/StatusEnum")
+
+
+def test_only_the_gateway_asks_others(settings: Any) -> None:
+    settings.PLACEMENT = "split"
+    settings.DEPLOYMENT = settings.TOPOLOGY.deployment("split", "payments")
+
+    assert merging.others() == []

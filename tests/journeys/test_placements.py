@@ -42,6 +42,12 @@ def recorded(shop: Shop) -> dict[str, Any]:
         body = {"items": list(items), "payment": payment}
         return ask(name, "POST", "/api/orders", body, **{**alice, **headers})
 
+    _, document = shop.request("GET", "/api/schema?format=json")
+    answers["documented"] = sorted(
+        (path, method, sorted(operation["responses"]))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    )
     ask("sign in badly", "POST", "/api/auth/token", {"username": "alice", "password": "no"})
     ask("keys", "GET", "/.well-known/jwks.json")
     ask("nobody's profile", "GET", "/api/users/me")
