@@ -49,8 +49,7 @@ class SchemaView(SpectacularAPIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         renderer = request.accepted_renderer
         kind: Any = renderer.__class__
-        with _building:  # not once per thread
-            body = _rendered(kind, request.get_host())
+        body = _rendered(kind, request.get_host())
         etag = f'"{sha256(body).hexdigest()[:32]}"'
         response = HttpResponse(body, content_type=f"{renderer.media_type}; charset=utf-8")
         response["Content-Disposition"] = f'inline; filename="shop.{renderer.format}"'
@@ -69,12 +68,17 @@ class DocsView(SpectacularSwaggerSplitView):
 
 
 def _rendered(renderer: type[BaseRenderer], host: str) -> bytes:
+    """Return the document. While one thread renews it, the others use the one that there is."""
     kept = _kept.get(renderer)
-    if kept is None or kept.until <= monotonic():
-        document, seconds = _document(host)
-        rendered: Any = renderer().render(document, None, {})
-        kept = _kept[renderer] = Rendered(bytes(rendered), monotonic() + seconds)
-    return kept.body
+    if kept and (kept.until > monotonic() or _building.locked()):
+        return kept.body
+    with _building:
+        kept = _kept.get(renderer)
+        if kept is None or kept.until <= monotonic():
+            document, seconds = _document(host)
+            rendered: Any = renderer().render(document, None, {})
+            kept = _kept[renderer] = Rendered(bytes(rendered), monotonic() + seconds)
+        return kept.body
 
 
 def _document(host: str) -> tuple[merging.Document, float]:

@@ -167,6 +167,20 @@ def test_no_deployment_responding_is_no_error(db: None, anonymous: APIClient) ->
     assert "they do not respond now: users, " in response.json()["info"]["description"]
 
 
+@pytest.mark.usefixtures("split")
+def test_a_deployment_that_is_frozen_delays_one_request_only(
+    db: None, anonymous: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread that asked for the document waited for it, until none was left."""
+    monkeypatch.setattr(merging, "_fetch", lambda deployment, host: None)
+    monkeypatch.setattr(documents, "INCOMPLETE", 0.0)
+    first = anonymous.get("/api/schema?format=json")
+    with documents._building:  # as while a thread waits for the frozen one
+        second = anonymous.get("/api/schema?format=json")
+
+    assert second.content == first.content
+
+
 def test_schemas_of_one_name_that_differ_are_told_apart() -> None:
     """The states of a payment were documented as those of an order."""
 
